@@ -1,0 +1,65 @@
+# hooks: user-defined automations for stream events, run by the database itself
+#
+#   make && make install          build and install (PG_CONFIG selects the server)
+#   make installcheck             SQL and isolation tests, in a temporary server of their own
+#   script/test                   every test
+
+EXTENSION = hooks
+MODULE_big = hooks
+DATA = hooks--1.0.sql
+PGFILEDESC = "hooks - automations for stream events"
+
+OBJS = \
+	src/action.o \
+	src/action_webhook.o \
+	src/address.o \
+	src/backlog.o \
+	src/check.o \
+	src/commit.o \
+	src/condition.o \
+	src/control.o \
+	src/dispatch.o \
+	src/event.o \
+	src/functions.o \
+	src/hook.o \
+	src/hooks.o \
+	src/identity.o \
+	src/instant.o \
+	src/interest.o \
+	src/launcher.o \
+	src/leave.o \
+	src/log.o \
+	src/mistake.o \
+	src/queue.o \
+	src/schedule.o \
+	src/shared.o \
+	src/tables.o \
+	src/template.o \
+	src/transport.o \
+	src/trigger.o \
+	src/url.o \
+	src/worker.o
+
+PKG_CONFIG ?= pkg-config
+PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libutf8proc)
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc)
+
+# The SQL tests; the server they need is preloaded with the library.
+REGRESS = setup adopt attach condition template address validation
+REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check/regress
+
+ISOLATION = commit_order savepoint repeatable_read prepared cache rotation
+ISOLATION_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check/isolation \
+	--inputdir=$(srcdir)/test --outputdir=test/output
+
+EXTRA_CLEAN = tmp_check test/output
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Warnings are errors in our own builds, not on an unknown compiler.
+ifdef WERROR
+override CFLAGS += -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+endif

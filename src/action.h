@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ *
+ * action.h
+ *		What a hook does when it fires: from hook and event to a message, from
+ *		an answer to an outcome.
+ *
+ * Each type of action is one row in a table (action.c) of functions that one
+ * file, action_<type>.c, provides.  Actions know neither the schedule nor the
+ * network nor any table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_ACTION_H
+#define HOOKS_ACTION_H
+
+#include "event.h"
+#include "message.h"
+#include "mistake.h"
+
+#define ACTION_TYPE_NAMES "webhook, discord_message, chat_message, email"
+
+/* What an action may say about the delivery it makes a message for. */
+typedef struct ActionDelivery
+{
+	const Event *event;
+	const char *hook_name;
+	const char *id;				/* the same on every attempt */
+	TimestampTz now;			/* of this attempt */
+} ActionDelivery;
+
+typedef enum OutcomeClass
+{
+	OUTCOME_SUCCESS,
+	OUTCOME_FAILURE
+} OutcomeClass;
+
+typedef struct Outcome
+{
+	OutcomeClass class;
+	bool		undelivered;	/* a failure of which nothing can have arrived */
+	char	   *error;			/* for the log; NULL for success */
+	int			status;			/* HTTP status, 0 when there was none */
+} Outcome;
+
+/*
+ * Settings of a hook's action, compiled, in the current memory context.  The
+ * type's own struct begins with this one.
+ */
+typedef struct Action
+{
+	const struct ActionType *type;
+	const char *host;			/* "example.com:443": where requests go */
+	bool		keep_cooldown;	/* even when nothing was delivered */
+} Action;
+
+typedef struct ActionType
+{
+	const char *name;
+
+	/* Compile action_config; NULL with *error filled in when it is wrong. */
+	Action	   *(*compile) (const Jsonb *config, Mistake *error);
+
+	/* Make the message; false with *error filled in when it cannot be made. */
+	bool		(*build) (const Action *action, const ActionDelivery *delivery,
+						  Message *message, Mistake *error);
+
+	/* Judge an answer.  The hook may have changed meanwhile. */
+	void		(*judge) (const Answer *answer, Outcome *outcome);
+} ActionType;
+
+/* The type of that name, or NULL. */
+extern const ActionType *action_type_find(const char *name);
+
+/* Compile the action of a hook; handles unknown types, NULL and what is common. */
+extern Action *action_compile(const char *type, const Jsonb *config, Mistake *error);
+
+extern Action *webhook_compile(const Jsonb *config, Mistake *error);
+extern bool webhook_build(const Action *action, const ActionDelivery *delivery,
+						  Message *message, Mistake *error);
+extern void webhook_judge(const Answer *answer, Outcome *outcome);
+
+/* A string setting; NULL when absent.  False, with *error filled in, when it is no string. */
+extern bool action_string(const Jsonb *config, const char *key, const char *example,
+						  char **value, Mistake *error);
+
+#endif							/* HOOKS_ACTION_H */

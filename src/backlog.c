@@ -1,0 +1,890 @@
+/*-------------------------------------------------------------------------
+ *
+ * backlog.c
+ *		What is queued and not yet done: the worker's side of the queue.
+ *
+ * Reading goes by windows between two instants (instant.h).  The rows of a
+ * window are found by their transaction ids through the index, so the cost
+ * depends on new rows only: nothing is updated or deleted, dead rows do not
+ * accumulate, and a snapshot or transaction that somebody holds open changes
+ * nothing.  A window that is too large is read in pages, each with a fresh
+ * snapshot: which transactions belong to the window is settled by its
+ * instants, and what a transaction that has ended left behind does not
+ * change any more.  Pages are ordered by transaction, and within a page
+ * events by the time at which they were queued, just before their commit.
+ *
+ * At start the window begins before everything, and what the ack tables say
+ * is left out.
+ *
+ * A queue table is emptied when all of it was read and acknowledged and
+ * nobody holds a lock on it: a conditional lock proves that no open
+ * transaction, prepared or not, has written to it.  Its storage is cut off
+ * in place, first the queue's, then its acks', which cost nothing without
+ * the rows they belong to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/twophase.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/heap.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "backlog.h"
+#include "instant.h"
+#include "queue.h"
+#include "settings.h"
+#include "shared.h"
+#include "tables.h"
+
+/* Which row of the queue: transaction, and number in it. */
+typedef struct RowKey
+{
+	uint64		xid;
+	int32		n;
+} RowKey;
+
+/* What was done of an event, hook by hook, before a restart. */
+typedef struct AckedHook
+{
+	pg_uuid_t	hook;
+	bool		admitted;		/* not done, but its cooldown is taken */
+} AckedHook;
+
+struct AckedHooks
+{
+	int			n;
+	AckedHook	hooks[FLEXIBLE_ARRAY_MEMBER];
+};
+
+typedef struct AckedRow
+{
+	RowKey		key;
+	bool		done;			/* all of it */
+	AckedHooks *hooks;			/* or this much; NULL for nothing */
+	char		status;			/* for simplehash */
+} AckedRow;
+
+#define SH_PREFIX acked
+#define SH_ELEMENT_TYPE AckedRow
+#define SH_KEY_TYPE RowKey
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) \
+	hash_combine(murmurhash32((uint32) (key).xid), murmurhash32((uint32) (key).n))
+#define SH_EQUAL(tb, a, b) ((a).xid == (b).xid && (a).n == (b).n)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* Acknowledgements that wait to be written, per queue table. */
+typedef struct Acks
+{
+	int			n;
+	int			allocated;
+	Datum	   *xids;
+	Datum	   *ns;
+	Datum	   *hooks;
+	bool	   *hook_nulls;
+	Datum	   *admitted;
+	int			events;			/* how many of them stand for whole events */
+} Acks;
+
+/* One table's part in reading a range. */
+typedef struct TableScan
+{
+	int			table;
+	Relation	heap;
+	Relation	index;
+	SysScanDesc scan;
+	HeapTuple	tuple;			/* the next row, or NULL */
+	RowKey		key;			/* its transaction and number */
+} TableScan;
+
+static MemoryContext backlog_context = NULL;	/* all that is kept */
+static MemoryContext events_context = NULL; /* events that were handed out */
+static acked_hash *acked = NULL;	/* until all of the old backlog is read */
+static Acks acks[QUEUE_TABLES];
+
+/*
+ * The window: "since" is how far everything was read, "until" the end of the
+ * window that is being read, if one is, and "last" the last row read of it.
+ */
+static Instant since;
+static Instant until;
+static bool in_window = false;
+static RowKey last;
+
+static int64 outstanding[QUEUE_TABLES]; /* events read and not acknowledged */
+static int	current = 0;		/* the queue table that is appended to */
+static TimestampTz current_since = 0;	/* … since when */
+
+/* ----------
+ * Instants from snapshots
+ * ----------
+ */
+
+/* A transaction id of the present as a 64-bit one. */
+static uint64
+widen(TransactionId xid, uint64 next)
+{
+	uint64		wide = (next & ~((uint64) PG_UINT32_MAX)) | xid;
+
+	return xid > (uint32) next ? wide - ((uint64) 1 << 32) : wide;
+}
+
+static int
+compare_uint64(const void *a, const void *b)
+{
+	uint64		x = *(const uint64 *) a;
+	uint64		y = *(const uint64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/* What a snapshot says, in the long-lived memory of "instant". */
+static void
+instant_take(Instant *instant, Snapshot snapshot)
+{
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+	instant->xmin = widen(snapshot->xmin, next);
+	instant->xmax = widen(snapshot->xmax, next);
+	instant->nrunning = snapshot->xcnt;
+	if (instant->running)
+		pfree(instant->running);
+	instant->running = MemoryContextAlloc(backlog_context, sizeof(uint64) * (snapshot->xcnt + 1));
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		instant->running[i] = widen(snapshot->xip[i], next);
+	qsort(instant->running, instant->nrunning, sizeof(uint64), compare_uint64);
+}
+
+/* "since" becomes "until". */
+static void
+instant_move(void)
+{
+	if (since.running)
+		pfree(since.running);
+	since = until;
+	until.running = NULL;
+	in_window = false;
+}
+
+/* ----------
+ * Acknowledgements
+ * ----------
+ */
+
+static AckedHooks *
+add_acked_hook(AckedHooks *list, const pg_uuid_t *hook, bool admitted)
+{
+	int			n = list ? list->n : 0;
+	Size		size = offsetof(AckedHooks, hooks) + sizeof(AckedHook) * (n + 1);
+
+	list = list ? repalloc(list, size) : MemoryContextAlloc(backlog_context, size);
+	list->n = n + 1;
+	list->hooks[n].hook = *hook;
+	list->hooks[n].admitted = admitted;
+	return list;
+}
+
+/* Enter one ack row, which holds many acknowledgements. */
+static void
+load_ack_row(HeapTuple tuple, TupleDesc desc)
+{
+	Datum	   *xids;
+	Datum	   *ns;
+	Datum	   *hooks;
+	Datum	   *admitted;
+	bool	   *hook_nulls;
+	int			count;
+	bool		isnull;
+
+	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, Anum_ack_xid, desc, &isnull)),
+					  XID8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &xids, NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, Anum_ack_n, desc, &isnull)),
+					  INT4OID, 4, true, TYPALIGN_INT, &ns, NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, Anum_ack_hook, desc, &isnull)),
+					  UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &hooks, &hook_nulls, &count);
+	deconstruct_array(DatumGetArrayTypeP(heap_getattr(tuple, Anum_ack_admitted, desc, &isnull)),
+					  BOOLOID, 1, true, TYPALIGN_CHAR, &admitted, NULL, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		RowKey		key = {DatumGetUInt64(xids[i]), DatumGetInt32(ns[i])};
+		bool		found;
+		AckedRow   *row = acked_insert(acked, key, &found);
+
+		if (!found)
+		{
+			row->done = false;
+			row->hooks = NULL;
+		}
+		if (hook_nulls[i])
+			row->done = true;
+		else
+			row->hooks = add_acked_hook(row->hooks, DatumGetUUIDP(hooks[i]),
+										DatumGetBool(admitted[i]));
+	}
+}
+
+void
+backlog_open(void)
+{
+	Snapshot	snapshot;
+
+	backlog_context = AllocSetContextCreate(TopMemoryContext, "hooks backlog",
+											ALLOCSET_DEFAULT_SIZES);
+	events_context = AllocSetContextCreate(TopMemoryContext, "hooks events",
+										   ALLOCSET_DEFAULT_SIZES);
+	acked = acked_create(backlog_context, 1024, NULL);
+
+	/* Before everything: nothing was read. */
+	since = (Instant)
+	{
+		.xmin = FirstNormalTransactionId, .xmax = FirstNormalTransactionId
+	};
+
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		Relation	relation = table_open(queue_ack_table(i), AccessShareLock);
+		TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
+		HeapTuple	tuple;
+
+		while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+			load_ack_row(tuple, RelationGetDescr(relation));
+		table_endscan(scan);
+		table_close(relation, AccessShareLock);
+	}
+	UnregisterSnapshot(snapshot);
+
+	current = pg_atomic_read_u32(&shared_my_slot()->current_queue);
+	current_since = GetCurrentTimestamp();
+}
+
+static bool
+was_acked(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
+{
+	if (event->acked == NULL)
+		return false;
+	for (int i = 0; i < event->acked->n; i++)
+	{
+		const AckedHook *candidate = &event->acked->hooks[i];
+
+		if (candidate->admitted == admitted &&
+			memcmp(&candidate->hook, hook, UUID_LEN) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+backlog_was_done(const QueuedEvent *event, const pg_uuid_t *hook)
+{
+	return was_acked(event, hook, false);
+}
+
+bool
+backlog_was_admitted(const QueuedEvent *event, const pg_uuid_t *hook)
+{
+	return was_acked(event, hook, true);
+}
+
+static void
+add_ack(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
+{
+	Acks	   *a = &acks[event->table];
+
+	if (a->n == a->allocated)
+	{
+		int			n = a->allocated ? a->allocated * 2 : 256;
+		MemoryContext previous = MemoryContextSwitchTo(backlog_context);
+
+#define GROW(array, type) \
+		(array) = (array) ? repalloc(array, sizeof(type) * n) : palloc(sizeof(type) * n)
+		GROW(a->xids, Datum);
+		GROW(a->ns, Datum);
+		GROW(a->hooks, Datum);
+		GROW(a->hook_nulls, bool);
+		GROW(a->admitted, Datum);
+#undef GROW
+		a->allocated = n;
+		MemoryContextSwitchTo(previous);
+	}
+
+	a->xids[a->n] = UInt64GetDatum(event->xid);
+	a->ns[a->n] = Int32GetDatum(event->n);
+	a->hook_nulls[a->n] = hook == NULL;
+	a->hooks[a->n] = (Datum) 0;
+	if (hook != NULL)
+	{
+		pg_uuid_t  *copy = MemoryContextAlloc(backlog_context, sizeof(pg_uuid_t));
+
+		*copy = *hook;
+		a->hooks[a->n] = UUIDPGetDatum(copy);
+	}
+	a->admitted[a->n] = BoolGetDatum(admitted);
+	a->n++;
+}
+
+void
+backlog_done(QueuedEvent *event)
+{
+	add_ack(event, NULL, false);
+	acks[event->table].events++;
+	if (event->acked)
+		pfree(event->acked);
+	pfree(event);
+}
+
+void
+backlog_done_hook(const QueuedEvent *event, const pg_uuid_t *hook)
+{
+	add_ack(event, hook, false);
+}
+
+void
+backlog_admitted_hook(const QueuedEvent *event, const pg_uuid_t *hook)
+{
+	add_ack(event, hook, true);
+}
+
+bool
+backlog_has_acks(void)
+{
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		if (acks[i].n > 0)
+			return true;
+	}
+	return false;
+}
+
+void
+backlog_write_acks(void)
+{
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		Acks	   *a = &acks[i];
+		Datum		values[Natts_ack];
+		bool		nulls[Natts_ack] = {false};
+		int			dims[1] = {a->n};
+		int			lower_bounds[1] = {1};
+		Relation	relation;
+		HeapTuple	tuple;
+
+		if (a->n == 0)
+			continue;
+
+		values[Anum_ack_xid - 1] =
+			PointerGetDatum(construct_array(a->xids, a->n, XID8OID, 8, FLOAT8PASSBYVAL,
+											TYPALIGN_DOUBLE));
+		values[Anum_ack_n - 1] =
+			PointerGetDatum(construct_array(a->ns, a->n, INT4OID, 4, true, TYPALIGN_INT));
+		values[Anum_ack_hook - 1] =
+			PointerGetDatum(construct_md_array(a->hooks, a->hook_nulls, 1, dims, lower_bounds,
+											   UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+		values[Anum_ack_admitted - 1] =
+			PointerGetDatum(construct_array(a->admitted, a->n, BOOLOID, 1, true, TYPALIGN_CHAR));
+
+		relation = table_open(queue_ack_table(i), RowExclusiveLock);
+		tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
+		heap_insert(relation, tuple, GetCurrentCommandId(true), TABLE_INSERT_NO_LOGICAL, NULL);
+		heap_freetuple(tuple);
+		table_close(relation, RowExclusiveLock);
+	}
+}
+
+void
+backlog_acks_committed(void)
+{
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		Acks	   *a = &acks[i];
+
+		for (int j = 0; j < a->n; j++)
+		{
+			if (!a->hook_nulls[j])
+				pfree(DatumGetPointer(a->hooks[j]));
+		}
+		outstanding[i] -= a->events;
+		a->n = 0;
+		a->events = 0;
+	}
+}
+
+int64
+backlog_outstanding(void)
+{
+	int64		sum = 0;
+
+	for (int i = 0; i < QUEUE_TABLES; i++)
+		sum += outstanding[i];
+	return sum;
+}
+
+/* ----------
+ * Reading
+ * ----------
+ */
+
+static inline int
+compare_keys(RowKey a, RowKey b)
+{
+	if (a.xid != b.xid)
+		return a.xid < b.xid ? -1 : 1;
+	return (a.n > b.n) - (a.n < b.n);
+}
+
+static void
+scan_next(TableScan *scan)
+{
+	scan->tuple = systable_getnext_ordered(scan->scan, ForwardScanDirection);
+	if (HeapTupleIsValid(scan->tuple))
+	{
+		TupleDesc	desc = RelationGetDescr(scan->heap);
+		bool		isnull;
+
+		scan->key.xid = DatumGetUInt64(heap_getattr(scan->tuple, Anum_queue_xid, desc, &isnull));
+		scan->key.n = DatumGetInt32(heap_getattr(scan->tuple, Anum_queue_n, desc, &isnull));
+	}
+}
+
+/* Open a table for reading; false when there is nothing in it. */
+static bool
+scan_open(TableScan *scan, int table)
+{
+	List	   *indexes;
+
+	scan->table = table;
+	scan->heap = table_open(queue_table(table), AccessShareLock);
+	if (RelationGetNumberOfBlocks(scan->heap) == 0)
+	{
+		table_close(scan->heap, AccessShareLock);
+		return false;
+	}
+	indexes = RelationGetIndexList(scan->heap);
+	if (list_length(indexes) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue table \"%s\" does not have its one index",
+						RelationGetRelationName(scan->heap))));
+	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
+	return true;
+}
+
+static void
+scan_close(TableScan *scan)
+{
+	index_close(scan->index, AccessShareLock);
+	table_close(scan->heap, AccessShareLock);
+}
+
+/* Begin to read a range of transactions; of the first one only rows past after_n. */
+static void
+scan_begin(TableScan *scan, XidRange range, int32 after_n, Snapshot snapshot)
+{
+	ScanKeyData key[3];
+	int			nkeys = 2;
+
+	ScanKeyInit(&key[0], Anum_queue_xid, BTGreaterEqualStrategyNumber, F_XID8GE,
+				UInt64GetDatum(range.from));
+	ScanKeyInit(&key[1], Anum_queue_xid, BTLessStrategyNumber, F_XID8LT,
+				UInt64GetDatum(range.below));
+	if (after_n >= 0)
+		ScanKeyInit(&key[nkeys++], Anum_queue_n, BTGreaterStrategyNumber, F_INT4GT,
+					Int32GetDatum(after_n));
+	scan->scan = systable_beginscan_ordered(scan->heap, scan->index, snapshot, nkeys, key);
+	scan_next(scan);
+}
+
+/*
+ * How far WAL must be flushed for the row's commit to be safe: an
+ * asynchronous commit is known by its LSN, a synchronous one was flushed
+ * before it became visible and has none.  (That the row is hinted committed
+ * says nothing: a page that WAL protects may be hinted early.)
+ */
+static XLogRecPtr
+commit_lsn(HeapTuple tuple)
+{
+	if (HeapTupleHeaderXminFrozen(tuple->t_data))
+		return InvalidXLogRecPtr;
+	return TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/* Make an event of a row; NULL when it was done before. */
+static QueuedEvent *
+make_event(TableScan *scan)
+{
+	Datum		values[Natts_queue];
+	bool		nulls[Natts_queue];
+	AckedRow   *was = acked ? acked_lookup(acked, scan->key) : NULL;
+	text	   *type_name;
+	char	   *platform = NULL;
+	char	   *refused = NULL;
+	Jsonb	   *data = NULL;
+	Size		size = MAXALIGN(sizeof(QueuedEvent));
+	Size		data_size = 0;
+	QueuedEvent *event;
+	char	   *place;
+	int			type;
+
+	if (was != NULL && was->done)
+		return NULL;
+
+	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->heap), values, nulls);
+
+	if (!nulls[Anum_queue_platform - 1])
+	{
+		platform = TextDatumGetCString(values[Anum_queue_platform - 1]);
+		size += MAXALIGN(strlen(platform) + 1);
+	}
+	if (!nulls[Anum_queue_refused - 1])
+	{
+		refused = TextDatumGetCString(values[Anum_queue_refused - 1]);
+		size += MAXALIGN(strlen(refused) + 1);
+	}
+	if (!nulls[Anum_queue_data - 1])
+	{
+		data = DatumGetJsonbP(values[Anum_queue_data - 1]);
+		data_size = VARSIZE(data) - VARHDRSZ;
+		size += MAXALIGN(data_size);
+	}
+	type_name = DatumGetTextPP(values[Anum_queue_event_type - 1]);
+	type = trigger_type_parse(VARDATA_ANY(type_name), VARSIZE_ANY_EXHDR(type_name));
+
+	event = MemoryContextAlloc(events_context, size);
+	place = (char *) event + MAXALIGN(sizeof(QueuedEvent));
+	event->event.id = *DatumGetUUIDP(values[Anum_queue_event_id - 1]);
+	event->event.user_id = *DatumGetUUIDP(values[Anum_queue_user_id - 1]);
+	event->event.type = type;
+	event->event.time = DatumGetTimestampTz(values[Anum_queue_event_time - 1]);
+	event->event.platform = NULL;
+	event->event.data = NULL;
+	event->xid = scan->key.xid;
+	event->n = scan->key.n;
+	event->table = scan->table;
+	event->queued_at = DatumGetTimestampTz(values[Anum_queue_queued_at - 1]);
+	event->refused = NULL;
+	event->size = size;
+	event->open = 0;
+	event->acked = was ? was->hooks : NULL;
+
+	if (data)
+	{
+		event->event.data = memcpy(place, &data->root, data_size);
+		place += MAXALIGN(data_size);
+	}
+	if (platform)
+	{
+		event->event.platform = strcpy(place, platform);
+		place += MAXALIGN(strlen(platform) + 1);
+	}
+	if (refused)
+		event->refused = strcpy(place, refused);
+	return event;
+}
+
+/* A page of the window under construction. */
+typedef struct WindowPage
+{
+	QueuedEvent **events;
+	int			n;
+	int			max;
+	Size		bytes;
+	Size		max_bytes;
+	XLogRecPtr	safe_at;		/* WAL to flush before anything is announced */
+	bool		full;
+} WindowPage;
+
+/* Add the rows of a range of transactions, of all tables, in order. */
+static void
+read_range(WindowPage *page, TableScan *scans, int nscans, XidRange range, int32 after_n,
+		   Snapshot snapshot)
+{
+	for (int i = 0; i < nscans; i++)
+		scan_begin(&scans[i], range, after_n, snapshot);
+
+	while (!page->full)
+	{
+		TableScan  *first = NULL;
+
+		for (int i = 0; i < nscans; i++)
+		{
+			if (HeapTupleIsValid(scans[i].tuple) &&
+				(first == NULL || compare_keys(scans[i].key, first->key) < 0))
+				first = &scans[i];
+		}
+		if (first == NULL)
+			break;
+
+		if (!instant_includes(&since, first->key.xid) &&
+			instant_includes(&until, first->key.xid))
+		{
+			QueuedEvent *event = make_event(first);
+
+			if (event != NULL)
+			{
+				page->safe_at = Max(page->safe_at, commit_lsn(first->tuple));
+				page->events[page->n++] = event;
+				page->bytes += event->size;
+				page->full = page->n >= page->max || page->bytes >= page->max_bytes;
+			}
+			last = first->key;
+		}
+		scan_next(first);
+	}
+
+	for (int i = 0; i < nscans; i++)
+		systable_endscan_ordered(scans[i].scan);
+}
+
+/* Add the rows of the window that come after the last one read. */
+static void
+read_window(WindowPage *page, TableScan *scans, int nscans, Snapshot snapshot)
+{
+	XidRange   *ranges = palloc(sizeof(XidRange) * (since.nrunning + 1));
+	int			nranges = instant_window(&since, &until, ranges);
+
+	for (int i = 0; i < nranges && !page->full; i++)
+	{
+		XidRange	range = ranges[i];
+
+		if (last.xid >= range.below)
+			continue;
+		if (last.xid >= range.from)
+		{
+			/* The rest of the transaction where the last page ended. */
+			read_range(page, scans, nscans, (XidRange)
+					   {
+						   last.xid, last.xid + 1
+					   }, last.n, snapshot);
+			range.from = last.xid + 1;
+		}
+		if (!page->full && range.from < range.below)
+			read_range(page, scans, nscans, range, -1, snapshot);
+	}
+}
+
+static int
+compare_events(const void *a, const void *b)
+{
+	const QueuedEvent *x = *(QueuedEvent *const *) a;
+	const QueuedEvent *y = *(QueuedEvent *const *) b;
+
+	if (x->queued_at != y->queued_at)
+		return x->queued_at < y->queued_at ? -1 : 1;
+	return compare_keys((RowKey) {x->xid, x->n}, (RowKey) {y->xid, y->n});
+}
+
+int
+backlog_read(int max_events, Size max_bytes, void (*take) (QueuedEvent *event))
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "hooks read",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScan	scans[QUEUE_TABLES];
+	int			nscans = 0;
+	WindowPage	page = {0};
+
+	if (!in_window)
+	{
+		instant_take(&until, snapshot);
+		in_window = true;
+		last = (RowKey)
+		{
+			0, 0
+		};
+	}
+
+	page.max = max_events;
+	page.max_bytes = max_bytes;
+	page.events = palloc(sizeof(QueuedEvent *) * max_events);
+
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		if (scan_open(&scans[nscans], i))
+			nscans++;
+	}
+	if (nscans > 0)
+		read_window(&page, scans, nscans, snapshot);
+	for (int i = 0; i < nscans; i++)
+		scan_close(&scans[i]);
+	UnregisterSnapshot(snapshot);
+
+	if (!page.full)
+		instant_move();
+
+	if (!XLogRecPtrIsInvalid(page.safe_at))
+		XLogFlush(page.safe_at);
+
+	qsort(page.events, page.n, sizeof(QueuedEvent *), compare_events);
+	for (int i = 0; i < page.n; i++)
+		outstanding[page.events[i]->table]++;
+	MemoryContextSwitchTo(previous);
+	for (int i = 0; i < page.n; i++)
+		take(page.events[i]);
+	MemoryContextDelete(context);
+
+	/* The old backlog is read; what was done of it matters no more. */
+	if (acked != NULL && !in_window)
+	{
+		acked_destroy(acked);
+		acked = NULL;
+	}
+	return page.n;
+}
+
+bool
+backlog_has_more(void)
+{
+	return in_window;
+}
+
+/* ----------
+ * Rotation
+ * ----------
+ */
+
+static BlockNumber
+table_blocks(Oid table)
+{
+	Relation	relation = table_open(table, AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+
+	table_close(relation, AccessShareLock);
+	return blocks;
+}
+
+/* Sessions append to the next table from now on, if that one is empty. */
+static void
+switch_current(bool now)
+{
+	int			next = (current + 1) % QUEUE_TABLES;
+	BlockNumber blocks = table_blocks(queue_table(current));
+	TimestampTz time = GetCurrentTimestamp();
+
+	if (blocks == 0)
+	{
+		current_since = time;
+		return;
+	}
+	if (!now &&
+		(int64) blocks * BLCKSZ < (int64) hooks_rotation_size * 1024 &&
+		!TimestampDifferenceExceeds(current_since, time, hooks_rotation_age * 1000))
+		return;
+	if (table_blocks(queue_table(next)) > 0 || table_blocks(queue_ack_table(next)) > 0)
+		return;
+
+	current = next;
+	current_since = time;
+	pg_atomic_write_u32(&shared_my_slot()->current_queue, current);
+}
+
+/* Lock a table against everybody, if nobody else has it locked at all. */
+static Relation
+lock_alone(Oid table)
+{
+	Relation	relation;
+
+	if (!ConditionalLockRelationOid(table, AccessExclusiveLock))
+		return NULL;
+	relation = table_open(table, NoLock);
+	if (OidIsValid(relation->rd_rel->reltoastrelid) &&
+		!ConditionalLockRelationOid(relation->rd_rel->reltoastrelid, AccessExclusiveLock))
+	{
+		table_close(relation, NoLock);
+		return NULL;
+	}
+	return relation;
+}
+
+/* Empty a queue table and its acks; false when something stands against it. */
+static bool
+empty_table(int number, void (*take) (QueuedEvent *event))
+{
+	Relation	queue = lock_alone(queue_table(number));
+	Relation	ack = queue ? lock_alone(queue_ack_table(number)) : NULL;
+	bool		emptied = false;
+
+	if (queue && ack)
+	{
+		/*
+		 * No open transaction has written here.  Read once more, for one that
+		 * ended since we looked.
+		 */
+		do
+			backlog_read(1024, SIZE_MAX, take);
+		while (in_window && outstanding[number] == 0);
+
+		if (outstanding[number] == 0 && !in_window)
+		{
+			heap_truncate_one_rel(queue);
+			heap_truncate_one_rel(ack);
+			emptied = true;
+		}
+	}
+	if (ack)
+		table_close(ack, NoLock);
+	if (queue)
+		table_close(queue, NoLock);
+	return emptied;
+}
+
+int
+backlog_rotate(bool now, void (*take) (QueuedEvent *event))
+{
+	int			emptied = 0;
+
+	if (in_window)
+		return 0;
+
+	switch_current(now);
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		if (i != current && outstanding[i] == 0 && acks[i].n == 0 &&
+			(table_blocks(queue_table(i)) > 0 || table_blocks(queue_ack_table(i)) > 0))
+			emptied += empty_table(i, take);
+	}
+	return emptied;
+}
+
+bool
+backlog_may_be_prepared(void)
+{
+	bool		may_be;
+
+	if (max_prepared_xacts == 0)
+		return false;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
+					" WHERE database OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for prepared transactions");
+	may_be = SPI_processed > 0;
+	SPI_finish();
+	return may_be;
+}

@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * backlog.h
+ *		What is queued and not yet done: the worker's side of the queue.
+ *
+ * Every function but the predicates needs a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_BACKLOG_H
+#define HOOKS_BACKLOG_H
+
+#include "event.h"
+
+typedef struct AckedHooks AckedHooks;
+
+/* An event read from the queue: one chunk of memory, values included. */
+typedef struct QueuedEvent
+{
+	Event		event;
+	uint64		xid;			/* with n: which row of the queue this is */
+	int32		n;
+	int			table;			/* … and in which table */
+	TimestampTz queued_at;
+	const char *refused;		/* why it can only fail, or NULL */
+	Size		size;
+	int			open;			/* deliveries that are not done yet */
+	AckedHooks *acked;			/* what was done of it before a restart, or NULL */
+} QueuedEvent;
+
+/* Read the acknowledgements of a previous worker; once, before reading. */
+extern void backlog_open(void);
+
+/*
+ * Read up to max_events or max_bytes of new events, oldest first, and hand
+ * each to take(), which owns it from then on.  When it returns, the commits
+ * of all of them are safe on disk.  Returns the number of events.
+ */
+extern int	backlog_read(int max_events, Size max_bytes, void (*take) (QueuedEvent *event));
+
+/* Has the last read left something behind that is known to be there? */
+extern bool backlog_has_more(void);
+
+/* Was this hook's delivery done, or its cooldown taken, before a restart? */
+extern bool backlog_was_done(const QueuedEvent *event, const pg_uuid_t *hook);
+extern bool backlog_was_admitted(const QueuedEvent *event, const pg_uuid_t *hook);
+
+/* The event is done with: acknowledge it with the next write, and free it. */
+extern void backlog_done(QueuedEvent *event);
+
+/* Of the event, which stays open, this hook's delivery is done, or admitted. */
+extern void backlog_done_hook(const QueuedEvent *event, const pg_uuid_t *hook);
+extern void backlog_admitted_hook(const QueuedEvent *event, const pg_uuid_t *hook);
+
+/* Write what has been acknowledged; then, after the commit, forget it. */
+extern bool backlog_has_acks(void);
+extern void backlog_write_acks(void);
+extern void backlog_acks_committed(void);
+
+/* Events that were read and are not acknowledged in a committed transaction. */
+extern int64 backlog_outstanding(void);
+
+/*
+ * Move on to the next queue table when the current one is large or old (or
+ * "now"), and empty those that nothing is outstanding of, if nobody has them
+ * locked.  Rows found on the way go to take().  Returns how many were emptied.
+ */
+extern int	backlog_rotate(bool now, void (*take) (QueuedEvent *event));
+
+/*
+ * Is there a prepared transaction in this database?  Its end announces
+ * nothing, so somebody has to look.
+ */
+extern bool backlog_may_be_prepared(void);
+
+#endif							/* HOOKS_BACKLOG_H */

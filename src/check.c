@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.c
+ *		The triggers on stream_hooks and stream_hook_logs.
+ *
+ * hooks.check_hook() refuses a hook that could never be performed, with an
+ * error that says what is wrong and what it takes.  hooks.hook_changed()
+ * tells every session and the worker that hooks have changed; it and
+ * hooks.logs_changed() also mark the tables as ours (tables.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "action.h"
+#include "commit.h"
+#include "condition.h"
+#include "cooldown.h"
+#include "interest.h"
+#include "worker.h"
+
+PG_FUNCTION_INFO_V1(hooks_check_hook);
+PG_FUNCTION_INFO_V1(hooks_hook_changed);
+PG_FUNCTION_INFO_V1(hooks_logs_changed);
+
+static void
+check_trigger(FunctionCallInfo fcinfo, const char *name)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a trigger", name),
+				 errhint("Use hooks.setup() to create the trigger.")));
+}
+
+/* Columns of a row of stream_hooks, by name; a column that is missing is null. */
+static Datum
+row_column(HeapTuple row, TupleDesc desc, const char *name, Oid *type, bool *isnull)
+{
+	int			number = SPI_fnumber(desc, name);
+
+	*isnull = true;
+	if (number <= 0)
+		return (Datum) 0;
+	*type = getBaseType(SPI_gettypeid(desc, number));
+	return SPI_getbinval(row, desc, number, isnull);
+}
+
+static char *
+row_string(HeapTuple row, TupleDesc desc, const char *name)
+{
+	int			number = SPI_fnumber(desc, name);
+
+	return number > 0 ? SPI_getvalue(row, desc, number) : NULL;
+}
+
+static Jsonb *
+row_json(HeapTuple row, TupleDesc desc, const char *name)
+{
+	Oid			type;
+	bool		isnull;
+	Datum		value = row_column(row, desc, name, &type, &isnull);
+
+	return isnull || type != JSONBOID ? NULL : DatumGetJsonbP(value);
+}
+
+static void
+refuse(const char *column, const Mistake *error, Relation relation)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("%s", error->message),
+			 error->hint ? errhint("%s", error->hint) : 0,
+			 errtable(relation),
+			 err_generic_string(PG_DIAG_COLUMN_NAME, column)));
+}
+
+static void
+check_row(HeapTuple row, TupleDesc desc, Relation relation)
+{
+	Mistake		error = {0};
+	char	   *type_name = row_string(row, desc, "trigger_type");
+	char	   *action_name = row_string(row, desc, "action_type");
+	char	   *cooldown = row_string(row, desc, "cooldown_seconds");
+	int			type;
+
+	type = type_name ? trigger_type_parse(type_name, strlen(type_name)) : TRIGGER_TYPE_UNKNOWN;
+	if (type == TRIGGER_TYPE_UNKNOWN)
+	{
+		(void) mistake(&error, psprintf("unknown trigger type \"%s\"", type_name ? type_name : ""),
+					   "Trigger types are " TRIGGER_TYPE_NAMES ".");
+		refuse("trigger_type", &error, relation);
+	}
+	if (!condition_compile(row_json(row, desc, "conditions"), type, &error))
+		refuse("conditions", &error, relation);
+	if (!action_compile(action_name ? action_name : "", row_json(row, desc, "action_config"), &error))
+		refuse(action_type_find(action_name ? action_name : "") ? "action_config" : "action_type",
+			   &error, relation);
+	if (cooldown && (pg_strtoint64(cooldown) < 0 || pg_strtoint64(cooldown) > COOLDOWN_MAX_SECONDS))
+	{
+		(void) mistake(&error, psprintf("cooldown of %s seconds is out of range", cooldown),
+					   psprintf("It takes 0 to %d seconds.", COOLDOWN_MAX_SECONDS));
+		refuse("cooldown_seconds", &error, relation);
+	}
+}
+
+/* Is last_triggered_at all that an update changes? */
+static bool
+only_fired(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	int			fired = SPI_fnumber(desc, "last_triggered_at");
+
+	for (int i = 1; i <= desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i - 1);
+		bool		old_null;
+		bool		new_null;
+		Datum		old_value;
+		Datum		new_value;
+
+		if (attribute->attisdropped || i == fired)
+			continue;
+		old_value = SPI_getbinval(old, desc, i, &old_null);
+		new_value = SPI_getbinval(new, desc, i, &new_null);
+		if (old_null != new_null ||
+			(!old_null && !datum_image_eq(old_value, new_value, attribute->attbyval,
+										  attribute->attlen)))
+			return false;
+	}
+	return true;
+}
+
+/* The row with updated_at set to now, unless the statement sets it itself. */
+static HeapTuple
+with_updated_at(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	Oid			type = InvalidOid;
+	bool		old_null;
+	bool		isnull;
+	Datum		before = row_column(old, desc, "updated_at", &type, &old_null);
+	Datum		after = row_column(new, desc, "updated_at", &type, &isnull);
+	int			number = SPI_fnumber(desc, "updated_at");
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Datum		value = TimestampTzGetDatum(now);	/* of both types, since plain ones hold UTC */
+
+	if (number <= 0 || (type != TIMESTAMPOID && type != TIMESTAMPTZOID))
+		return new;
+	if (old_null != isnull || (!isnull && DatumGetTimestampTz(before) != DatumGetTimestampTz(after)))
+		return new;
+	isnull = false;
+	value = DirectFunctionCall2(type == TIMESTAMPOID ? timestamp_scale : timestamptz_scale, value,
+								Int32GetDatum(TupleDescAttr(desc, number - 1)->atttypmod));
+	return heap_modify_tuple_by_cols(new, desc, 1, &number, &value, &isnull);
+}
+
+Datum
+hooks_check_hook(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	HeapTuple	row;
+
+	check_trigger(fcinfo, "hooks.check_hook");
+	desc = RelationGetDescr(data->tg_relation);
+	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+
+	/* The worker writes last_triggered_at only. */
+	if (am_hooks_worker)
+		return PointerGetDatum(row);
+
+	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	{
+		check_row(row, desc, data->tg_relation);
+		return PointerGetDatum(row);
+	}
+	if (only_fired(data->tg_trigtuple, row, desc))
+		return PointerGetDatum(row);
+	check_row(row, desc, data->tg_relation);
+	return PointerGetDatum(with_updated_at(data->tg_trigtuple, row, desc));
+}
+
+Datum
+hooks_hook_changed(PG_FUNCTION_ARGS)
+{
+	check_trigger(fcinfo, "hooks.hook_changed");
+	if (!am_hooks_worker)
+		interest_announce_change();
+	return PointerGetDatum(NULL);
+}
+
+Datum
+hooks_logs_changed(PG_FUNCTION_ARGS)
+{
+	check_trigger(fcinfo, "hooks.logs_changed");
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * commit.h
+ *		What a transaction leaves behind for the worker when it commits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_COMMIT_H
+#define HOOKS_COMMIT_H
+
+#include "queue.h"
+
+/*
+ * Queue an event when the transaction commits, if the current subtransaction
+ * and its parents do.  The row, made by queue_row_make(), now belongs to the
+ * transaction.
+ */
+extern void commit_queue(QueueRow *row);
+
+/* Where rows for commit_queue() are to be allocated. */
+extern MemoryContext commit_context(void);
+
+/* Wake the worker when the transaction commits, whether it queues something or not. */
+extern void commit_wake(void);
+
+#endif							/* HOOKS_COMMIT_H */

@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Every difference between the PostgreSQL versions that we build against
+ *		(15 to 18), so that no other file names a version.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_COMPAT_H
+#define HOOKS_COMPAT_H
+
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 150000
+#error "hooks needs PostgreSQL 15 or later"
+#endif
+
+/* A process by number: an index into the array of PGPROCs, never a pointer. */
+#if PG_VERSION_NUM >= 170000
+#define MY_PROC_NUMBER MyProcNumber
+#define PROC_LATCH(n) (&GetPGProcByNumber(n)->procLatch)
+#else
+#define MY_PROC_NUMBER (MyProc->pgprocno)
+#define PROC_LATCH(n) (&ProcGlobal->allProcs[n].procLatch)
+#endif
+
+/* Memory for the "extra" of a setting: freed by the settings machinery. */
+#if PG_VERSION_NUM >= 160000
+#define GUC_EXTRA_ALLOC(size) guc_malloc(LOG, size)
+#define GUC_EXTRA_FREE(p) guc_free(p)
+#else
+#define GUC_EXTRA_ALLOC(size) malloc(size)
+#define GUC_EXTRA_FREE(p) free(p)
+#endif
+
+/* Ownership checks got a common name in 16. */
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_database.h"
+#include "utils/acl.h"
+#define OWNS_DATABASE(db, role) object_ownercheck(DatabaseRelationId, db, role)
+#else
+#include "utils/acl.h"
+#define OWNS_DATABASE(db, role) pg_database_ownercheck(db, role)
+#endif
+
+/* 17 lets a resource owner look after a wait event set. */
+#if PG_VERSION_NUM >= 170000
+#define CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(NULL, n)
+#else
+#define CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(TopMemoryContext, n)
+#endif
+
+/* 18 tells modules' names and versions to the server. */
+#if PG_VERSION_NUM >= 180000
+#define HOOKS_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "hooks", .version = "1.0")
+#else
+#define HOOKS_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* HOOKS_COMPAT_H */

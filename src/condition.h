@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * condition.h
+ *		The condition language: does an event satisfy a hook's conditions?
+ *
+ * Conditions are compiled once per hook and evaluated once per event.  Pure.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_CONDITION_H
+#define HOOKS_CONDITION_H
+
+#include "event.h"
+#include "mistake.h"
+
+typedef struct Condition Condition;
+
+/*
+ * Compile the conditions of a hook with that trigger type, in the current
+ * memory context.  SQL NULL (a NULL pointer) and {} pass every event.
+ * Returns NULL with *error filled in when they are malformed; never raises
+ * an error for what they contain.
+ */
+extern Condition *condition_compile(const Jsonb *conditions, TriggerType type,
+									Mistake *error);
+
+/*
+ * Does the event pass?  The event's type must be the one compiled for.  May
+ * allocate in the current memory context, which the caller resets.
+ */
+extern bool condition_matches(const Condition *condition, const Event *event);
+
+#endif							/* HOOKS_CONDITION_H */

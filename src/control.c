@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * control.c
+ *		SQL functions that look at the worker or talk to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/condition_variable.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "commit.h"
+#include "interest.h"
+#include "settings.h"
+#include "shared.h"
+
+PG_FUNCTION_INFO_V1(hooks_is_preloaded);
+PG_FUNCTION_INFO_V1(hooks_wake);
+PG_FUNCTION_INFO_V1(hooks_wait_idle);
+PG_FUNCTION_INFO_V1(hooks_stat_values);
+
+Datum
+hooks_is_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(shared_is_loaded());
+}
+
+/*
+ * hooks.wake(): what setup() and adopt() end with.  Everybody asks anew who
+ * has hooks, and the worker looks at the queue once the transaction commits.
+ */
+Datum
+hooks_wake(PG_FUNCTION_ARGS)
+{
+	DatabaseSlot *slot = shared_my_slot();
+
+	interest_announce_change();
+	if (slot != NULL)
+		shared_release(slot);
+	commit_wake();
+	PG_RETURN_VOID();
+}
+
+static int64
+interval_ms(const Interval *interval)
+{
+	int64		days = interval->month * (int64) DAYS_PER_MONTH + interval->day;
+
+	return days * (USECS_PER_DAY / 1000) + interval->time / 1000;
+}
+
+/*
+ * hooks.wait_idle(timeout) waits until everything that was committed before
+ * is delivered and logged.  True when it is, false when the time is over.
+ */
+Datum
+hooks_wait_idle(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline;
+	DatabaseSlot *slot;
+	uint64		mine;
+	bool		idle;
+
+	require_preloaded();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	slot = shared_my_slot();
+	if (slot == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("hooks serves no more than %d databases", hooks_max_databases),
+				 errhint("Increase \"hooks.max_databases\".")));
+
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										   interval_ms(PG_GETARG_INTERVAL_P(0)));
+	mine = pg_atomic_add_fetch_u64(&slot->idle_wanted, 1);
+	shared_announce(slot);
+
+	ConditionVariablePrepareToSleep(&slot->changed);
+	while (!(idle = pg_atomic_read_u64(&slot->idle_seen) >= mine))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now >= deadline)
+			break;
+		ConditionVariableTimedSleep(&slot->changed,
+									TimestampDifferenceMilliseconds(now, deadline) + 1,
+									PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	PG_RETURN_BOOL(idle);
+}
+
+/* hooks.stat_values(): the counters of this database, one row each. */
+Datum
+hooks_stat_values(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	DatabaseSlot *slot;
+
+	require_preloaded();
+	InitMaterializedSRF(fcinfo, 0);
+	slot = shared_my_slot();
+	for (int i = 0; i < STATS; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false, slot == NULL};
+
+		values[0] = CStringGetTextDatum(shared_stat_name(i));
+		values[1] = Int64GetDatum(slot ? (int64) pg_atomic_read_u64(&slot->stats[i]) : 0);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

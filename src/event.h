@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * event.h
+ *		What happened: one stream event, as every later stage sees it.
+ *
+ * An Event is read-only once made.  The strings and the jsonb it points to
+ * belong to whoever made it and live as long as it does.  Nothing here knows
+ * where events come from (a queue table, a jsonb argument, a fuzzer).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_EVENT_H
+#define HOOKS_EVENT_H
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* What a hook can wait for, in the order the documentation lists them. */
+typedef enum TriggerType
+{
+	TRIGGER_DONATION,
+	TRIGGER_FOLLOW,
+	TRIGGER_RAID,
+	TRIGGER_SUBSCRIPTION,
+	TRIGGER_STREAM_START,
+	TRIGGER_STREAM_END,
+	TRIGGER_CHAT_MESSAGE
+} TriggerType;
+
+#define TRIGGER_TYPES 7
+#define TRIGGER_TYPE_UNKNOWN (-1)
+
+/* All names in one string, for error messages. */
+#define TRIGGER_TYPE_NAMES \
+	"donation, follow, raid, subscription, stream_start, stream_end, chat_message"
+
+typedef struct Event
+{
+	pg_uuid_t	id;
+	pg_uuid_t	user_id;		/* the streamer whose hooks may fire */
+	TriggerType type;			/* TRIGGER_TYPE_UNKNOWN for hooks.render() only */
+	TimestampTz time;			/* when it happened, as the application says */
+	const char *platform;		/* NULL when there is none */
+	JsonbContainer *data;		/* NULL counts as {} */
+} Event;
+
+/* The type of that name, or TRIGGER_TYPE_UNKNOWN.  The name need not end in NUL. */
+extern int	trigger_type_parse(const char *name, int len);
+
+extern const char *trigger_type_name(TriggerType type);
+
+/*
+ * A top-level field of the event's data.  False when it is missing or JSON
+ * null, which mean the same everywhere.
+ */
+extern bool event_field(const Event *event, const char *name, JsonbValue *value);
+
+#endif							/* HOOKS_EVENT_H */

@@ -1,0 +1,586 @@
+/*-------------------------------------------------------------------------
+ *
+ * hook.c
+ *		Hooks as the worker knows them: rows of stream_hooks, compiled.
+ *
+ * All SQL on the hooks table by the worker is here.  It runs as the table's
+ * owner, with names qualified, through saved plans that follow the types of
+ * the columns (an adopted table may keep its times without time zone).
+ *
+ * The cooldown lives in memory and is written back: the worker is the only
+ * one to admit deliveries.  Somebody who sets last_triggered_at by hand is
+ * recognised because the row then says something else than what was stored.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "hook.h"
+#include "tables.h"
+
+/* last_triggered_at of one hook is written no more often than this. */
+#define WRITE_INTERVAL (1 * USECS_PER_SEC)
+
+/* A user without events for this long is forgotten. */
+#define FORGET_AFTER (300 * USECS_PER_SEC)
+
+#define SH_PREFIX userhooks
+#define SH_ELEMENT_TYPE UserHooks
+#define SH_KEY_TYPE pg_uuid_t
+#define SH_KEY user_id
+#define SH_HASH_KEY(tb, key) hash_bytes((key).data, UUID_LEN)
+#define SH_EQUAL(tb, a, b) (memcmp((a).data, (b).data, UUID_LEN) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static uint64 version = 1;
+static userhooks_hash *users_hash = NULL;
+static MemoryContext hooks_context = NULL;
+static dlist_head dirty = DLIST_STATIC_INIT(dirty);
+
+static Oid	carrier = InvalidOid;	/* hooks.interest, whose invalidation tells of changes */
+static Oid	planned_table = InvalidOid; /* the hooks table, while the plans are good */
+static SPIPlanPtr load_plan = NULL;
+static SPIPlanPtr write_plan = NULL;
+
+void
+hooks_invalidate(Oid relation)
+{
+	if (!OidIsValid(relation) || relation == planned_table || relation == carrier)
+		version++;
+	if (relation != carrier)
+		planned_table = InvalidOid;
+}
+
+static void
+prepare_context(void)
+{
+	if (hooks_context != NULL)
+		return;
+	hooks_context = AllocSetContextCreate(TopMemoryContext, "hooks loaded", ALLOCSET_DEFAULT_SIZES);
+	users_hash = userhooks_create(hooks_context, 256, NULL);
+}
+
+UserHooks *
+hooks_of(const pg_uuid_t *user_id)
+{
+	UserHooks  *hooks;
+
+	prepare_context();
+	hooks = userhooks_lookup(users_hash, *user_id);
+	return hooks && hooks->version == version ? hooks : NULL;
+}
+
+bool
+hook_is_current(const Hook *hook)
+{
+	return hooks_of(&hook->user_id) != NULL;
+}
+
+/* ----------
+ * Plans
+ * ----------
+ */
+
+static SPIPlanPtr
+prepare_plan(const char *query, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, nargs, types);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+/* Find the hooks table and prepare the plans; false when there is no such table. */
+static bool
+prepare_plans(void)
+{
+	Oid			load_types[] = {UUIDARRAYOID};
+	Oid			write_types[] = {UUIDARRAYOID, TIMESTAMPTZARRAYOID};
+	char	   *table;
+
+	if (OidIsValid(planned_table))
+		return true;
+
+	if (load_plan)
+		SPI_freeplan(load_plan);
+	if (write_plan)
+		SPI_freeplan(write_plan);
+	load_plan = write_plan = NULL;
+
+	carrier = tables_machinery("interest");
+	planned_table = tables_hooks();
+	if (!OidIsValid(planned_table))
+		return false;
+
+	table = tables_name(planned_table);
+	load_plan = prepare_plan(psprintf("SELECT id, user_id, name::pg_catalog.text,"
+									  " trigger_type::pg_catalog.text, conditions,"
+									  " action_type::pg_catalog.text, action_config,"
+									  " cooldown_seconds::pg_catalog.int4, %s"
+									  " FROM %s"
+									  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) AND enabled"
+									  " ORDER BY user_id, inserted_at, id",
+									  tables_time_as_timestamptz(planned_table, "last_triggered_at"),
+									  table),
+							 lengthof(load_types), load_types);
+	write_plan = prepare_plan(psprintf("UPDATE %s h SET last_triggered_at = %s"
+									   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+									   " WITH ORDINALITY v(id, at, i)"
+									   " WHERE h.id OPERATOR(pg_catalog.=) v.id"
+									   " AND h.id OPERATOR(pg_catalog.=) ANY ("
+									   "SELECT l.id FROM %s l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
+									   " FOR NO KEY UPDATE SKIP LOCKED)"
+									   " RETURNING v.i, %s",
+									   table,
+									   tables_timestamptz_as_time(planned_table, "last_triggered_at",
+																  "v.at"),
+									   table,
+									   tables_time_as_timestamptz(planned_table, "last_triggered_at")),
+							  lengthof(write_types), write_types);
+	return true;
+}
+
+/* ----------
+ * Loading
+ * ----------
+ */
+
+/* Columns of the load plan. */
+enum
+{
+	LOAD_ID = 1,
+	LOAD_USER_ID,
+	LOAD_NAME,
+	LOAD_TRIGGER_TYPE,
+	LOAD_CONDITIONS,
+	LOAD_ACTION_TYPE,
+	LOAD_ACTION_CONFIG,
+	LOAD_COOLDOWN_SECONDS,
+	LOAD_LAST_TRIGGERED_AT
+};
+
+static Hook *
+find_hook(UserHooks *user, const pg_uuid_t *id)
+{
+	for (int i = 0; i < user->nhooks; i++)
+	{
+		if (memcmp(&user->hooks[i]->id, id, UUID_LEN) == 0)
+			return user->hooks[i];
+	}
+	return NULL;
+}
+
+static Hook *
+make_hook(const pg_uuid_t *id, const pg_uuid_t *user_id)
+{
+	Hook	   *hook = MemoryContextAllocZero(hooks_context, sizeof(Hook));
+
+	hook->id = *id;
+	hook->user_id = *user_id;
+	hook->context = AllocSetContextCreate(hooks_context, "hook", ALLOCSET_SMALL_SIZES);
+	hook->last_admitted = hook->stored = DT_NOBEGIN;
+	dlist_init(&hook->deliveries);
+	return hook;
+}
+
+static void
+mark_dirty(Hook *hook)
+{
+	if (!hook->dirty)
+		dlist_push_tail(&dirty, &hook->dirty_link);
+	hook->dirty = true;
+}
+
+static void
+mark_clean(Hook *hook)
+{
+	if (hook->dirty)
+		dlist_delete(&hook->dirty_link);
+	hook->dirty = false;
+}
+
+/* A hook that is in no list any more goes when its last delivery does. */
+static void
+free_hook_if_unused(Hook *hook)
+{
+	if (hook->enabled || !dlist_is_empty(&hook->deliveries))
+		return;
+	mark_clean(hook);
+	MemoryContextDelete(hook->context);
+	pfree(hook);
+}
+
+/* A text column of the current row, in the current memory context. */
+static char *
+row_text(HeapTuple row, TupleDesc desc, int column)
+{
+	char	   *text = SPI_getvalue(row, desc, column);
+
+	return text ? text : pstrdup("");
+}
+
+static Jsonb *
+row_jsonb(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+/* What the row says of when it fired last: news only if somebody else wrote it. */
+static void
+take_last_triggered(Hook *hook, TimestampTz at)
+{
+	if (at == hook->stored)
+		return;
+	hook->stored = hook->last_admitted = at;
+	mark_clean(hook);
+}
+
+/* Compile a row into its hook. */
+static void
+compile_row(Hook *hook, HeapTuple row, TupleDesc desc)
+{
+	MemoryContext previous;
+	Mistake		error = {0};
+	char	   *type_name;
+	Datum		value;
+	bool		isnull;
+	int			type;
+
+	MemoryContextReset(hook->context);
+	previous = MemoryContextSwitchTo(hook->context);
+
+	hook->enabled = true;
+	hook->name = row_text(row, desc, LOAD_NAME);
+	hook->action_name = row_text(row, desc, LOAD_ACTION_TYPE);
+	hook->condition = NULL;
+	hook->action = NULL;
+	hook->mistake = NULL;
+
+	value = SPI_getbinval(row, desc, LOAD_COOLDOWN_SECONDS, &isnull);
+	hook->cooldown_seconds = isnull ? 0 : DatumGetInt32(value);
+	value = SPI_getbinval(row, desc, LOAD_LAST_TRIGGERED_AT, &isnull);
+	take_last_triggered(hook, isnull ? DT_NOBEGIN : DatumGetTimestampTz(value));
+
+	type_name = row_text(row, desc, LOAD_TRIGGER_TYPE);
+	type = trigger_type_parse(type_name, strlen(type_name));
+	hook->type = type;
+	if (type != TRIGGER_TYPE_UNKNOWN)
+	{
+		hook->condition = condition_compile(row_jsonb(row, desc, LOAD_CONDITIONS), type, &error);
+		if (hook->condition)
+			hook->action = action_compile(hook->action_name,
+										  row_jsonb(row, desc, LOAD_ACTION_CONFIG), &error);
+		if (hook->action == NULL)
+			hook->mistake = error.message;
+	}
+	MemoryContextSwitchTo(previous);
+}
+
+/* The user whose hook a row holds. */
+static const pg_uuid_t *
+row_user(SPITupleTable *rows, uint64 i)
+{
+	bool		isnull;
+
+	return DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc, LOAD_USER_ID, &isnull));
+}
+
+/* Replace what is known of a user by the rows from..below-1. */
+static void
+load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 from, uint64 below)
+{
+	bool		found;
+	UserHooks  *user = userhooks_insert(users_hash, *user_id, &found);
+	UserHooks	old = {0};
+
+	if (found)
+		old = *user;
+	else
+		user->used_at = 0;
+	for (int i = 0; i < old.nhooks; i++)
+		old.hooks[i]->enabled = false;
+
+	user->version = as_of;
+	user->nhooks = 0;
+	user->hooks = NULL;
+	if (below > from)
+		user->hooks = MemoryContextAlloc(hooks_context, sizeof(Hook *) * (below - from));
+	for (uint64 i = from; i < below; i++)
+	{
+		bool		isnull;
+		pg_uuid_t  *id = DatumGetUUIDP(SPI_getbinval(rows->vals[i], rows->tupdesc,
+													 LOAD_ID, &isnull));
+		Hook	   *hook = find_hook(&old, id);
+
+		if (hook == NULL)
+			hook = make_hook(id, user_id);
+		compile_row(hook, rows->vals[i], rows->tupdesc);
+		user->hooks[user->nhooks++] = hook;
+	}
+
+	for (int i = 0; i < old.nhooks; i++)
+		free_hook_if_unused(old.hooks[i]);
+	if (old.hooks)
+		pfree(old.hooks);
+}
+
+static int
+compare_users(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+void
+hooks_load(pg_uuid_t *users, int nusers)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * nusers);
+	Datum		argument;
+	TablesUser	saved;
+	SPITupleTable *rows = NULL;
+	uint64		nrows = 0;
+	uint64		next = 0;
+	uint64		as_of;
+
+	prepare_context();
+	qsort(users, nusers, sizeof(pg_uuid_t), compare_users);
+	for (int i = 0; i < nusers; i++)
+		ids[i] = UUIDPGetDatum(&users[i]);
+	argument = PointerGetDatum(construct_array(ids, nusers, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+
+	/* What changes from here on may be missed, and counts as unknown. */
+	as_of = version;
+	if (prepare_plans())
+	{
+		tables_act_as_owner(planned_table, &saved);
+		if (SPI_execute_plan(load_plan, &argument, NULL, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not read hooks");
+		tables_act_done(&saved);
+		nrows = SPI_processed;
+		rows = SPI_tuptable;
+	}
+
+	/* Both are ordered by user. */
+	for (int i = 0; i < nusers; i++)
+	{
+		uint64		from = next;
+
+		while (next < nrows && memcmp(row_user(rows, next), &users[i], UUID_LEN) == 0)
+			next++;
+		load_user(&users[i], as_of, rows, from, next);
+	}
+	Assert(next == nrows);
+	SPI_finish();
+}
+
+void
+hooks_forget_unused(TimestampTz now)
+{
+	userhooks_iterator iterator;
+	UserHooks  *user;
+
+	if (users_hash == NULL)
+		return;
+
+	userhooks_start_iterate(users_hash, &iterator);
+	while ((user = userhooks_iterate(users_hash, &iterator)) != NULL)
+	{
+		bool		busy = now - user->used_at < FORGET_AFTER;
+
+		for (int i = 0; i < user->nhooks && !busy; i++)
+			busy = user->hooks[i]->dirty || !dlist_is_empty(&user->hooks[i]->deliveries);
+		if (busy)
+			continue;
+
+		for (int i = 0; i < user->nhooks; i++)
+		{
+			user->hooks[i]->enabled = false;
+			free_hook_if_unused(user->hooks[i]);
+		}
+		if (user->hooks)
+			pfree(user->hooks);
+		userhooks_delete_item(users_hash, user);
+	}
+}
+
+/* ----------
+ * Cooldown
+ * ----------
+ */
+
+bool
+hook_admit(Hook *hook, TimestampTz now)
+{
+	if (cooldown_active(hook->last_admitted, now, hook->cooldown_seconds))
+		return false;
+	hook->last_admitted = now;
+	mark_dirty(hook);
+	return true;
+}
+
+void
+hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before)
+{
+	if (hook->last_admitted != taken)
+		return;
+	hook->last_admitted = before;
+	mark_dirty(hook);
+}
+
+/* What is being written, until the transaction has committed. */
+static struct
+{
+	int			n;
+	int			allocated;
+	Hook	  **hooks;
+	TimestampTz *written;		/* as the table keeps it; DT_NOEND: not written */
+}			writing;
+
+static bool
+is_due(const Hook *hook, TimestampTz now, bool all)
+{
+	return all || now - hook->written_at >= WRITE_INTERVAL;
+}
+
+bool
+hooks_to_write(TimestampTz now, bool all)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &dirty)
+	{
+		if (is_due(dlist_container(Hook, dirty_link, iter.cur), now, all))
+			return true;
+	}
+	return false;
+}
+
+/* Make room for n more hooks that are being written. */
+static void
+start_writing(int n)
+{
+	if (n > writing.allocated)
+	{
+		if (writing.hooks)
+		{
+			pfree(writing.hooks);
+			pfree(writing.written);
+		}
+		writing.hooks = MemoryContextAlloc(hooks_context, sizeof(Hook *) * n);
+		writing.written = MemoryContextAlloc(hooks_context, sizeof(TimestampTz) * n);
+		writing.allocated = n;
+	}
+	writing.n = 0;
+}
+
+void
+hooks_write(TimestampTz now, bool all, void (*about_to_write) (Hook *hook))
+{
+	dlist_iter	iter;
+	int			n = 0;
+	Datum	   *ids;
+	Datum	   *times;
+	bool	   *nulls;
+	int			dims[1];
+	int			lower_bounds[1] = {1};
+	Datum		arguments[2];
+	TablesUser	saved;
+
+	dlist_foreach(iter, &dirty)
+		n++;
+	ids = palloc(sizeof(Datum) * n);
+	times = palloc(sizeof(Datum) * n);
+	nulls = palloc0(sizeof(bool) * n);
+	start_writing(n);
+
+	dlist_foreach(iter, &dirty)
+	{
+		Hook	   *hook = dlist_container(Hook, dirty_link, iter.cur);
+
+		if (!is_due(hook, now, all))
+			continue;
+		about_to_write(hook);
+		ids[writing.n] = UUIDPGetDatum(&hook->id);
+		times[writing.n] = TimestampTzGetDatum(hook->last_admitted);
+		nulls[writing.n] = TIMESTAMP_IS_NOBEGIN(hook->last_admitted);
+		writing.hooks[writing.n] = hook;
+		writing.written[writing.n] = DT_NOEND;
+		writing.n++;
+	}
+
+	dims[0] = writing.n;
+	arguments[0] = PointerGetDatum(construct_array(ids, writing.n, UUIDOID, UUID_LEN, false,
+												   TYPALIGN_CHAR));
+	arguments[1] = PointerGetDatum(construct_md_array(times, nulls, 1, dims, lower_bounds,
+													  TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
+													  TYPALIGN_DOUBLE));
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (prepare_plans())
+	{
+		tables_act_as_owner(planned_table, &saved);
+		if (SPI_execute_plan(write_plan, arguments, NULL, false, 0) != SPI_OK_UPDATE_RETURNING)
+			elog(ERROR, "could not write last_triggered_at");
+		tables_act_done(&saved);
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			HeapTuple	row = SPI_tuptable->vals[i];
+			TupleDesc	desc = SPI_tuptable->tupdesc;
+			bool		isnull;
+			int64		number = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+			TimestampTz at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &isnull));
+
+			writing.written[number - 1] = isnull ? DT_NOBEGIN : at;
+		}
+	}
+	SPI_finish();
+}
+
+void
+hooks_written(TimestampTz now)
+{
+	for (int i = 0; i < writing.n; i++)
+	{
+		Hook	   *hook = writing.hooks[i];
+
+		hook->written_at = now;
+		if (!TIMESTAMP_IS_NOEND(writing.written[i]))
+		{
+			hook->stored = writing.written[i];
+			mark_clean(hook);
+		}
+		else if (!hook->enabled)
+			mark_clean(hook);
+	}
+	writing.n = 0;
+}
+
+/* ----------
+ * Deliveries
+ * ----------
+ */
+
+void
+hook_release(Hook *hook)
+{
+	free_hook_if_unused(hook);
+}

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * hook.h
+ *		Hooks as the worker knows them: rows of stream_hooks, compiled.
+ *
+ * The hooks of a user are loaded when one of the user's events comes up, and
+ * again when hooks have changed since.  A Hook stays the same struct while
+ * its row changes, so that deliveries may point at it and its cooldown
+ * survives edits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_HOOK_H
+#define HOOKS_HOOK_H
+
+#include "lib/ilist.h"
+
+#include "action.h"
+#include "condition.h"
+#include "cooldown.h"
+#include "event.h"
+
+typedef struct Hook
+{
+	pg_uuid_t	id;
+	pg_uuid_t	user_id;
+	char	   *name;
+	const char *action_name;	/* as written in the row */
+	TriggerType type;
+	bool		enabled;		/* as of the last load; a deleted hook is not */
+	int			cooldown_seconds;
+	Condition  *condition;
+	Action	   *action;
+	char	   *mistake;		/* why it cannot be performed, or NULL */
+	MemoryContext context;		/* of what was compiled */
+	dlist_head	deliveries;		/* open ones */
+
+	/* Cooldown: when it was last admitted, and what the row says. */
+	TimestampTz last_admitted;
+	TimestampTz stored;			/* as read from or written to the row */
+	TimestampTz written_at;		/* … when */
+	bool		dirty;			/* last_admitted is to be written */
+	dlist_node	dirty_link;
+} Hook;
+
+typedef struct UserHooks
+{
+	pg_uuid_t	user_id;		/* key */
+	uint64		version;		/* of all hooks, when these were loaded */
+	TimestampTz used_at;
+	int			nhooks;
+	Hook	  **hooks;			/* oldest first */
+	char		status;			/* for simplehash */
+} UserHooks;
+
+/*
+ * To be called for every relcache invalidation: when it tells of a change,
+ * loaded hooks are out of date.
+ */
+extern void hooks_invalidate(Oid relation);
+
+/* The user's hooks if they are loaded and up to date, else NULL. */
+extern UserHooks *hooks_of(const pg_uuid_t *user_id);
+
+/* Load the hooks of these users, all different; sorts them.  Needs a transaction. */
+extern void hooks_load(pg_uuid_t *users, int nusers);
+
+/* Is what is known of the hook up to date? */
+extern bool hook_is_current(const Hook *hook);
+
+/*
+ * Take the hook's cooldown at "now" if it is not cooling down.  For a hook
+ * without cooldown it only notes when it fired.
+ */
+extern bool hook_admit(Hook *hook, TimestampTz now);
+
+/* Give the cooldown taken at "taken" back, unless a later one was taken since. */
+extern void hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before);
+
+/*
+ * Write last_triggered_at of hooks for which it is due, as the table's owner.
+ * Rows that somebody else has locked wait for the next time.  Before a hook's
+ * row is written, about_to_write() is called for it.  Needs a transaction;
+ * hooks_written() is to be called after its commit.
+ */
+extern bool hooks_to_write(TimestampTz now, bool all);
+extern void hooks_write(TimestampTz now, bool all, void (*about_to_write) (Hook *hook));
+extern void hooks_written(TimestampTz now);
+
+/* A delivery of the hook is done, and off its list. */
+extern void hook_release(Hook *hook);
+
+/* Forget users who had no events for a while. */
+extern void hooks_forget_unused(TimestampTz now);
+
+#endif							/* HOOKS_HOOK_H */

@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * identity.h
+ *		Is this the database whose queue this is?
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_IDENTITY_H
+#define HOOKS_IDENTITY_H
+
+/*
+ * False for a copy of a live database (CREATE DATABASE … TEMPLATE, a storage
+ * clone of another cluster), which must not send what the original sends,
+ * until hooks.adopt() says so.  A copy that holds neither events nor hooks
+ * becomes a database of its own right away.  Needs a transaction.
+ */
+extern bool identity_confirmed(void);
+
+#endif							/* HOOKS_IDENTITY_H */

@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *		Which databases should have a worker: start it, pace it, forget it.
+ *
+ * One static process, connected to no database, so that it never stands in
+ * the way of anything.  It starts once recovery is over, hence not on a
+ * standby.  At start it marks every database that takes connections, because
+ * any of them may hold work from before; afterwards it acts only when a
+ * commit marks a database that has no worker, and sleeps otherwise.
+ *
+ * A worker that fails is started again with a growing pause (shared.c); one
+ * that cannot be started because background workers have run out is tried
+ * again after a while, and said once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
+#include "launcher.h"
+#include "settings.h"
+#include "shared.h"
+
+PGDLLEXPORT void hooks_launcher_main(Datum arg);
+
+/* So many workers may be on their way at once; the rest wait their turn. */
+#define MAX_STARTING 2
+
+/* How long to wait after background workers have run out. */
+#define NO_WORKER_PAUSE_MS 5000
+
+/* One per slot: the worker that was last started for it, while it is starting. */
+static BackgroundWorkerHandle **handles;
+
+static void
+register_process(BackgroundWorker *worker, const char *function)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(worker->bgw_library_name, "hooks", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
+}
+
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	register_process(&worker, "hooks_launcher_main");
+	worker.bgw_restart_time = 5;
+	strlcpy(worker.bgw_name, "hooks launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "hooks launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+static bool
+takes_connections(Form_pg_database database)
+{
+	return database->datallowconn && !database->datistemplate;
+}
+
+/*
+ * May a worker connect to the slot's database?  Templates must stay
+ * undisturbed; the slot of a database that is gone is given back.
+ */
+static bool
+database_takes_worker(DatabaseSlot *slot)
+{
+	HeapTuple	tuple;
+	bool		takes = false;
+
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(slot->database));
+	if (HeapTupleIsValid(tuple))
+	{
+		takes = takes_connections((Form_pg_database) GETSTRUCT(tuple));
+		ReleaseSysCache(tuple);
+	}
+	else
+		shared_slot_free(slot);
+	CommitTransactionCommand();
+
+	if (!takes)
+		pg_atomic_write_u32(&slot->pending, 0);
+	return takes;
+}
+
+/* Mark every database that may hold work from before this server was started. */
+static void
+mark_all_databases(void)
+{
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		DatabaseSlot *slot;
+
+		if (!takes_connections(database))
+			continue;
+		slot = shared_slot(database->oid, true);
+		if (slot == NULL)
+		{
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("hooks serves no more than %d databases", hooks_max_databases),
+					 errhint("Increase \"hooks.max_databases\".")));
+			break;
+		}
+		pg_atomic_write_u32(&slot->pending, 1);
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+/*
+ * A starting worker that has ended without attaching: its database may be
+ * gone, or refuse connections.
+ */
+static void
+check_starting(int n)
+{
+	DatabaseSlot *slot = shared_slot_number(n);
+	pid_t		pid;
+	bool		failed = false;
+
+	if (handles[n] != NULL && GetBackgroundWorkerPid(handles[n], &pid) != BGWH_STOPPED)
+		return;
+
+	shared_lock();
+	if (slot->state == SLOT_STARTING)
+	{
+		slot->state = SLOT_QUIET;
+		slot->failures++;
+		slot->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NO_WORKER_PAUSE_MS);
+		failed = true;
+	}
+	shared_unlock();
+
+	if (handles[n] != NULL)
+		pfree(handles[n]);
+	handles[n] = NULL;
+
+	if (failed)
+		(void) database_takes_worker(slot);
+}
+
+static bool
+start_worker(int n)
+{
+	static bool said = false;
+	DatabaseSlot *slot = shared_slot_number(n);
+	BackgroundWorker worker;
+
+	register_process(&worker, "hooks_worker_main");
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = Int32GetDatum(n);
+	worker.bgw_notify_pid = MyProcPid;
+	snprintf(worker.bgw_name, BGW_MAXLEN, "hooks worker for database %u", slot->database);
+	strlcpy(worker.bgw_type, "hooks worker", BGW_MAXLEN);
+
+	shared_lock();
+	slot->state = SLOT_STARTING;
+	shared_unlock();
+
+	if (RegisterDynamicBackgroundWorker(&worker, &handles[n]))
+	{
+		said = false;
+		return true;
+	}
+
+	shared_lock();
+	slot->state = SLOT_QUIET;
+	shared_unlock();
+	handles[n] = NULL;
+	if (!said)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start hooks worker for database %u: out of background workers",
+						slot->database),
+				 errhint("Increase \"max_worker_processes\".")));
+	said = true;
+	return false;
+}
+
+/*
+ * Start what should be started, in turns.  Returns how long to sleep: -1 for
+ * until woken, else milliseconds.
+ */
+static long
+start_workers(void)
+{
+	static int	turn = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	long		sleep = -1;
+	int			starting = 0;
+	int			slots = shared_slots();
+
+	for (int n = 0; n < slots; n++)
+	{
+		if (shared_slot_number(n)->state == SLOT_STARTING)
+		{
+			check_starting(n);
+			starting += shared_slot_number(n)->state == SLOT_STARTING;
+		}
+	}
+
+	for (int i = 0; i < slots; i++)
+	{
+		int			n = (turn + i) % slots;
+		DatabaseSlot *slot = shared_slot_number(n);
+		TimestampTz not_before = Max(slot->start_after, slot->hold_until);
+
+		if (slot->state != SLOT_QUIET || pg_atomic_read_u32(&slot->pending) == 0)
+			continue;
+		if (not_before > now)
+		{
+			if (!TIMESTAMP_IS_NOEND(not_before))
+			{
+				long		wait = TimestampDifferenceMilliseconds(now, not_before) + 1;
+
+				sleep = sleep < 0 ? wait : Min(sleep, wait);
+			}
+			continue;
+		}
+		if (starting >= MAX_STARTING)
+			break;				/* the end of a starting worker wakes us */
+		if (!database_takes_worker(slot))
+			continue;
+		if (!start_worker(n))
+			return NO_WORKER_PAUSE_MS;
+		starting++;
+		turn = (n + 1) % slots;
+	}
+	return sleep;
+}
+
+void
+hooks_launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	handles = MemoryContextAllocZero(TopMemoryContext,
+									 sizeof(BackgroundWorkerHandle *) * shared_slots());
+	shared_launcher_attach();
+	mark_all_databases();
+
+	for (;;)
+	{
+		long		timeout = hooks_enabled ? start_workers() : -1;
+
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
+						 timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}

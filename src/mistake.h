@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * mistake.h
+ *		What is wrong with a hook, before anybody decides what to do about it.
+ *
+ * The files that understand parts of a hook (conditions, templates, actions)
+ * never raise errors: they fill in a Mistake and return failure.  The trigger
+ * that checks a hook when it is written turns it into an ERROR; the worker,
+ * which meets rows that got in another way, turns it into a log row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_MISTAKE_H
+#define HOOKS_MISTAKE_H
+
+typedef struct Mistake
+{
+	char	   *message;		/* what is wrong and where, style-guide primary text */
+	char	   *hint;			/* what it takes, with a correct example; or NULL */
+} Mistake;
+
+/* Fill in a mistake; returns false so that callers can "return mistake(...)". */
+extern bool mistake(Mistake *m, char *message, char *hint);
+
+#endif							/* HOOKS_MISTAKE_H */

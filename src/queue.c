@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *		Appending to the queue: what sessions do.
+ *
+ * The queue is append-only.  Rows are written straight into the heap and its
+ * one index, without the executor: there are no user-defined expressions,
+ * triggers or permissions on these tables.  They are kept out of logical
+ * decoding, since they mean nothing elsewhere.
+ *
+ * Which of the three tables is current is a hint in shared memory.  Writing
+ * to another one is always correct; the hint only lets the worker empty the
+ * others.  A session never waits for a table that the worker is emptying: it
+ * takes the next one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/xid8.h"
+
+#include "queue.h"
+#include "shared.h"
+#include "tables.h"
+
+Oid
+queue_table(int number)
+{
+	static const char *const names[QUEUE_TABLES] = {"queue_0", "queue_1", "queue_2"};
+
+	return tables_machinery(names[number]);
+}
+
+Oid
+queue_ack_table(int number)
+{
+	static const char *const names[QUEUE_TABLES] = {"ack_0", "ack_1", "ack_2"};
+
+	return tables_machinery(names[number]);
+}
+
+QueueRow *
+queue_row_make(MemoryContext context, const Event *event, const text *platform,
+			   const struct varlena *data, const char *refused)
+{
+	Size		platform_size = platform ? MAXALIGN(VARSIZE_ANY(platform)) : 0;
+	Size		data_size = data ? MAXALIGN(VARSIZE_ANY(data)) : 0;
+	Size		refused_size = refused ? MAXALIGN(VARHDRSZ + strlen(refused)) : 0;
+	Size		size = MAXALIGN(sizeof(QueueRow)) + platform_size + data_size + refused_size;
+	QueueRow   *row = MemoryContextAlloc(context, size);
+	char	   *place = (char *) row + MAXALIGN(sizeof(QueueRow));
+
+	row->size = size;
+	row->event_id = event->id;
+	row->user_id = event->user_id;
+	row->type = event->type;
+	row->time = event->time;
+	row->platform = NULL;
+	row->data = NULL;
+	row->refused = NULL;
+
+	if (platform)
+	{
+		row->platform = memcpy(place, platform, VARSIZE_ANY(platform));
+		place += platform_size;
+	}
+	if (data)
+	{
+		row->data = memcpy(place, data, VARSIZE_ANY(data));
+		place += data_size;
+	}
+	if (refused)
+	{
+		row->refused = (text *) place;
+		SET_VARSIZE(row->refused, VARHDRSZ + strlen(refused));
+		memcpy(VARDATA(row->refused), refused, strlen(refused));
+	}
+	return row;
+}
+
+/* Open a queue table if nobody else has it to himself; NULL otherwise. */
+static Relation
+try_open(int number, bool wait, bool *missing)
+{
+	Oid			table = queue_table(number);
+
+	*missing = !OidIsValid(table);
+	if (*missing)
+		return NULL;
+	if (wait)
+		LockRelationOid(table, RowExclusiveLock);
+	else if (!ConditionalLockRelationOid(table, RowExclusiveLock))
+		return NULL;
+	return try_relation_open(table, NoLock);
+}
+
+/* The current table, or whichever is not locked. */
+static Relation
+open_current(void)
+{
+	DatabaseSlot *slot = shared_my_slot();
+	int			current = slot ? pg_atomic_read_u32(&slot->current_queue) : 0;
+	bool		missing;
+	Relation	relation;
+
+	for (int i = 0; i < QUEUE_TABLES; i++)
+	{
+		relation = try_open((current + i) % QUEUE_TABLES, false, &missing);
+		if (relation != NULL || missing)
+			return relation;
+	}
+
+	/* Somebody has locked all three by hand. */
+	return try_open(current, true, &missing);
+}
+
+static void
+fill_slot(TupleTableSlot *slot, const QueueRow *row, uint64 xid, int32 n, TimestampTz now)
+{
+	Datum	   *values = slot->tts_values;
+	bool	   *nulls = slot->tts_isnull;
+
+	ExecClearTuple(slot);
+	memset(nulls, false, sizeof(bool) * Natts_queue);
+	values[Anum_queue_xid - 1] = UInt64GetDatum(xid);
+	values[Anum_queue_n - 1] = Int32GetDatum(n);
+	values[Anum_queue_queued_at - 1] = TimestampTzGetDatum(now);
+	values[Anum_queue_event_id - 1] = UUIDPGetDatum(&row->event_id);
+	values[Anum_queue_user_id - 1] = UUIDPGetDatum(&row->user_id);
+	values[Anum_queue_event_type - 1] = CStringGetTextDatum(trigger_type_name(row->type));
+	values[Anum_queue_event_time - 1] = TimestampTzGetDatum(row->time);
+	values[Anum_queue_platform - 1] = PointerGetDatum(row->platform);
+	nulls[Anum_queue_platform - 1] = row->platform == NULL;
+	values[Anum_queue_data - 1] = PointerGetDatum(row->data);
+	nulls[Anum_queue_data - 1] = row->data == NULL;
+	values[Anum_queue_refused - 1] = PointerGetDatum(row->refused);
+	nulls[Anum_queue_refused - 1] = row->refused == NULL;
+	ExecStoreVirtualTuple(slot);
+}
+
+/* Index entries for rows that were just inserted. */
+static void
+insert_index_entries(Relation relation, TupleTableSlot **slots, int nslots)
+{
+	List	   *indexes = RelationGetIndexList(relation);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		for (int i = 0; i < nslots; i++)
+		{
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
+
+			FormIndexDatum(info, slots[i], NULL, values, nulls);
+			index_insert(index, values, nulls, &slots[i]->tts_tid, relation,
+						 UNIQUE_CHECK_NO, false, info);
+		}
+		index_close(index, NoLock);
+	}
+}
+
+bool
+queue_append(QueueRow **rows, int nrows, int32 first_ordinal)
+{
+	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	TimestampTz now = GetCurrentTimestamp();
+	Relation	relation = open_current();
+	MemoryContext context;
+	MemoryContext previous;
+	TupleTableSlot **slots;
+
+	if (relation == NULL)
+		return false;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "hooks append",
+									ALLOCSET_DEFAULT_SIZES);
+	previous = MemoryContextSwitchTo(context);
+
+	slots = palloc(sizeof(TupleTableSlot *) * nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
+		fill_slot(slots[i], rows[i], xid, first_ordinal + i, now);
+		slots[i]->tts_tableOid = RelationGetRelid(relation);
+	}
+	heap_multi_insert(relation, slots, nrows, GetCurrentCommandId(true),
+					  TABLE_INSERT_NO_LOGICAL, NULL);
+	insert_index_entries(relation, slots, nrows);
+	for (int i = 0; i < nrows; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
+
+	/* The lock stays until the transaction ends: it tells that rows may come. */
+	relation_close(relation, NoLock);
+	return true;
+}

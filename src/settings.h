@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *		The settings (hooks.*), defined in hooks.c and documented there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_SETTINGS_H
+#define HOOKS_SETTINGS_H
+
+#include "address.h"
+
+typedef enum LogSkips
+{
+	LOG_SKIPS_NONE,
+	LOG_SKIPS_COOLDOWN,
+	LOG_SKIPS_ALL
+} LogSkips;
+
+extern bool hooks_enabled;
+extern int	hooks_max_databases;
+extern int	hooks_idle_timeout; /* seconds */
+extern int	hooks_max_in_flight;
+extern int	hooks_max_in_flight_per_user;
+extern int	hooks_max_in_flight_per_host;
+extern int	hooks_max_event_age;	/* seconds, -1: any */
+extern int	hooks_max_payload;	/* kilobytes */
+extern int	hooks_timeout;		/* milliseconds */
+extern int	hooks_connect_timeout;	/* milliseconds */
+extern bool hooks_allow_http;
+extern bool hooks_http2;
+extern char *hooks_ca_file;
+extern char *hooks_proxy;
+extern AddressRanges *hooks_allow_addresses;
+extern AddressRanges *hooks_deny_addresses;
+extern int	hooks_log_skips;
+extern int	hooks_log_retention;	/* minutes, 0: for ever */
+extern int	hooks_rotation_size;	/* kilobytes */
+extern int	hooks_rotation_age; /* seconds */
+
+/*
+ * Raise the error that says how to load the library into the server, unless
+ * it is loaded.  For functions that need the worker.
+ */
+extern void require_preloaded(void);
+
+#endif							/* HOOKS_SETTINGS_H */

@@ -1,0 +1,325 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *		Shared memory: one slot per database.  See shared.h for what is in a
+ *		slot and which lock protects it; this is the only file that takes it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "shared.h"
+
+typedef struct Shared
+{
+	LWLock	   *lock;
+	pg_atomic_uint32 launcher;	/* number of its process, or NO_PROCESS */
+	int			nslots;
+	DatabaseSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} Shared;
+
+/* Names as the view hooks.stat shows them. */
+static const char *const stat_names[STATS] = {
+	[STAT_EVENTS_QUEUED] = "events_queued",
+	[STAT_EVENTS_TOO_OLD] = "events_too_old",
+	[STAT_EVENTS_REFUSED] = "events_refused",
+	[STAT_EVENTS_READ] = "events_read",
+	[STAT_DELIVERIES_STARTED] = "deliveries_started",
+	[STAT_SUCCEEDED] = "succeeded",
+	[STAT_FAILED] = "failed",
+	[STAT_SKIPPED_CONDITION] = "skipped_condition",
+	[STAT_SKIPPED_COOLDOWN] = "skipped_cooldown",
+	[STAT_UNLOGGED] = "unlogged",
+	[STAT_WAITING] = "waiting",
+	[STAT_IN_FLIGHT] = "in_flight",
+	[STAT_ROTATIONS] = "rotations",
+};
+
+/* How long a failing worker's database waits for the next one, at most. */
+#define MAX_BACKOFF_SECONDS 60
+
+static Shared *shared = NULL;
+static shmem_request_hook_type previous_shmem_request_hook = NULL;
+static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(Shared, slots),
+					mul_size(hooks_max_databases, sizeof(DatabaseSlot)));
+}
+
+static void
+shared_request(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("hooks", 1);
+}
+
+static void
+slot_init(DatabaseSlot *slot)
+{
+	memset(slot, 0, sizeof(*slot));
+	slot->state = SLOT_FREE;
+	pg_atomic_init_u32(&slot->pending, 0);
+	pg_atomic_init_u32(&slot->leave, 0);
+	pg_atomic_init_u32(&slot->worker, NO_PROCESS);
+	pg_atomic_init_u32(&slot->current_queue, 0);
+	pg_atomic_init_u64(&slot->idle_wanted, 0);
+	pg_atomic_init_u64(&slot->idle_seen, 0);
+	for (int i = 0; i < STATS; i++)
+		pg_atomic_init_u64(&slot->stats[i], 0);
+	ConditionVariableInit(&slot->changed);
+}
+
+static void
+shared_startup(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("hooks", shared_size(), &found);
+	if (!found)
+	{
+		shared->lock = &(GetNamedLWLockTranche("hooks"))->lock;
+		shared->nslots = hooks_max_databases;
+		pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
+		for (int i = 0; i < shared->nslots; i++)
+			slot_init(&shared->slots[i]);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+shared_reserve(void)
+{
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shared_request;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shared_startup;
+}
+
+bool
+shared_is_loaded(void)
+{
+	return shared != NULL;
+}
+
+void
+shared_lock(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+}
+
+void
+shared_unlock(void)
+{
+	LWLockRelease(shared->lock);
+}
+
+int
+shared_slots(void)
+{
+	return shared->nslots;
+}
+
+DatabaseSlot *
+shared_slot_number(int n)
+{
+	return &shared->slots[n];
+}
+
+int
+shared_slot_index(const DatabaseSlot *slot)
+{
+	return slot - shared->slots;
+}
+
+DatabaseSlot *
+shared_slot(Oid database, bool create)
+{
+	DatabaseSlot *slot = NULL;
+	DatabaseSlot *free = NULL;
+
+	if (shared == NULL)
+		return NULL;
+
+	shared_lock();
+	for (int i = 0; i < shared->nslots && slot == NULL; i++)
+	{
+		DatabaseSlot *candidate = &shared->slots[i];
+
+		if (candidate->state == SLOT_FREE)
+		{
+			if (free == NULL)
+				free = candidate;
+		}
+		else if (candidate->database == database)
+			slot = candidate;
+	}
+	if (slot == NULL && create && free != NULL)
+	{
+		slot_init(free);
+		free->database = database;
+		free->state = SLOT_QUIET;
+		slot = free;
+	}
+	shared_unlock();
+	return slot;
+}
+
+void
+shared_slot_free(DatabaseSlot *slot)
+{
+	shared_lock();
+	if (slot->state == SLOT_QUIET)
+		slot->state = SLOT_FREE;
+	shared_unlock();
+}
+
+DatabaseSlot *
+shared_my_slot(void)
+{
+	static DatabaseSlot *my_slot = NULL;
+
+	if (my_slot == NULL)
+		my_slot = shared_slot(MyDatabaseId, true);
+	return my_slot;
+}
+
+static void
+wake(uint32 process)
+{
+	if (process != NO_PROCESS)
+		SetLatch(PROC_LATCH(process));
+}
+
+void
+shared_announce(DatabaseSlot *slot)
+{
+	uint32		worker;
+
+	if (slot == NULL)
+		return;
+
+	/*
+	 * Mark, then look for the worker; the worker gives up its process number,
+	 * then looks for the mark (shared_worker_detach).  One of the two sees the
+	 * other.
+	 */
+	pg_atomic_exchange_u32(&slot->pending, 1);
+	worker = pg_atomic_read_u32(&slot->worker);
+	if (worker != NO_PROCESS)
+		wake(worker);
+	else
+		shared_wake_launcher();
+}
+
+static void
+launcher_detach(int code, Datum arg)
+{
+	pg_atomic_write_u32(&shared->launcher, NO_PROCESS);
+}
+
+void
+shared_launcher_attach(void)
+{
+	before_shmem_exit(launcher_detach, (Datum) 0);
+	pg_atomic_write_u32(&shared->launcher, MY_PROC_NUMBER);
+}
+
+void
+shared_wake_launcher(void)
+{
+	wake(pg_atomic_read_u32(&shared->launcher));
+}
+
+bool
+shared_worker_attach(DatabaseSlot *slot)
+{
+	bool		attached = false;
+
+	shared_lock();
+	if (slot->state == SLOT_STARTING && slot->hold_until > GetCurrentTimestamp())
+		slot->state = SLOT_QUIET;	/* come back later */
+	else if (slot->state == SLOT_STARTING && slot->database == MyDatabaseId)
+	{
+		slot->state = SLOT_RUNNING;
+		pg_atomic_write_u32(&slot->leave, 0);
+		pg_atomic_exchange_u32(&slot->worker, MY_PROC_NUMBER);
+		attached = true;
+	}
+	shared_unlock();
+	return attached;
+}
+
+void
+shared_worker_detach(DatabaseSlot *slot, bool failed)
+{
+	shared_lock();
+	slot->state = SLOT_QUIET;
+	if (failed)
+	{
+		int			seconds = 1 << Min(slot->failures, 6);
+
+		slot->failures++;
+		slot->start_after =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+										Min(seconds, MAX_BACKOFF_SECONDS) * 1000);
+		pg_atomic_write_u32(&slot->pending, 1);
+	}
+	else
+		slot->start_after = 0;
+	pg_atomic_exchange_u32(&slot->worker, NO_PROCESS);
+	shared_unlock();
+
+	ConditionVariableBroadcast(&slot->changed);
+	if (pg_atomic_read_u32(&slot->pending))
+		shared_wake_launcher();
+}
+
+void
+shared_worker_well(DatabaseSlot *slot)
+{
+	shared_lock();
+	slot->failures = 0;
+	shared_unlock();
+}
+
+void
+shared_hold(DatabaseSlot *slot)
+{
+	shared_lock();
+	slot->hold_until = DT_NOEND;
+	shared_unlock();
+}
+
+void
+shared_release(DatabaseSlot *slot)
+{
+	shared_lock();
+	slot->hold_until = 0;
+	slot->start_after = 0;
+	shared_unlock();
+	shared_wake_launcher();
+}
+
+const char *
+shared_stat_name(Stat stat)
+{
+	return stat_names[stat];
+}

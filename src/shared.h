@@ -1,0 +1,138 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *		Shared memory: one slot per database.
+ *
+ * A slot is how sessions, the launcher and a database's worker know of each
+ * other.  Everything in it can be rebuilt from pg_database and the tables; a
+ * crash loses nothing but statistics.
+ *
+ * Locking: "lock" (one LWLock for all slots) protects database, state,
+ * failures, start_after, hold_until, and the assignment of slots.  Fields of
+ * type pg_atomic_* are read and written without it.  Slots are given back
+ * only when their database is gone, so a session may keep a pointer to the
+ * slot of its own database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_SHARED_H
+#define HOOKS_SHARED_H
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "utils/timestamp.h"
+
+/* What a database's slot can be doing. */
+typedef enum SlotState
+{
+	SLOT_FREE,					/* belongs to no database */
+	SLOT_QUIET,					/* no worker */
+	SLOT_STARTING,				/* the launcher has asked for a worker */
+	SLOT_RUNNING				/* a worker is attached */
+} SlotState;
+
+/*
+ * Counters, in the order hooks.stat_values() returns them.  The worker is the
+ * only writer but for the first three, which sessions count.
+ */
+typedef enum Stat
+{
+	STAT_EVENTS_QUEUED,			/* written to the queue by committed or open transactions */
+	STAT_EVENTS_TOO_OLD,		/* not queued: older than hooks.max_event_age */
+	STAT_EVENTS_REFUSED,		/* not queued: the row could not be understood */
+	STAT_EVENTS_READ,			/* read from the queue */
+	STAT_DELIVERIES_STARTED,	/* attempts that were started */
+	STAT_SUCCEEDED,
+	STAT_FAILED,
+	STAT_SKIPPED_CONDITION,
+	STAT_SKIPPED_COOLDOWN,
+	STAT_UNLOGGED,				/* results that could not be written to the log */
+	STAT_WAITING,				/* gauge: deliveries waiting to start */
+	STAT_IN_FLIGHT,				/* gauge: attempts under way */
+	STAT_ROTATIONS,				/* queue tables emptied */
+	STATS
+} Stat;
+
+typedef struct DatabaseSlot
+{
+	Oid			database;
+	SlotState	state;
+	int			failures;		/* of workers in a row */
+	TimestampTz start_after;	/* no worker is started before this */
+	TimestampTz hold_until;		/* somebody needs the database to itself */
+
+	pg_atomic_uint32 pending;	/* something was queued since the worker looked */
+	pg_atomic_uint32 leave;		/* the worker is asked to leave */
+	pg_atomic_uint32 worker;	/* number of its process, or NO_PROCESS */
+	pg_atomic_uint32 current_queue; /* the queue table that sessions append to */
+	pg_atomic_uint64 idle_wanted;	/* numbers of wait_idle() calls: asked … */
+	pg_atomic_uint64 idle_seen; /* … and answered */
+	pg_atomic_uint64 stats[STATS];
+	ConditionVariable changed;	/* worker idle, or gone */
+} DatabaseSlot;
+
+#define NO_PROCESS PG_UINT32_MAX
+
+/* Reserve the memory; from _PG_init while libraries are preloaded. */
+extern void shared_reserve(void);
+
+/* Is there shared memory, that is, was the library preloaded? */
+extern bool shared_is_loaded(void);
+
+/* This database's slot, made when missing; NULL when not preloaded or all are taken. */
+extern DatabaseSlot *shared_my_slot(void);
+
+/* The slot of a database, or NULL; made when missing if "create". */
+extern DatabaseSlot *shared_slot(Oid database, bool create);
+
+/* Give back the slot of a database that is gone; no-op while a worker is there. */
+extern void shared_slot_free(DatabaseSlot *slot);
+
+/* Slot by number for the launcher's rounds: 0 .. shared_slots() - 1. */
+extern int	shared_slots(void);
+extern DatabaseSlot *shared_slot_number(int n);
+extern int	shared_slot_index(const DatabaseSlot *slot);
+
+extern void shared_lock(void);
+extern void shared_unlock(void);
+
+/*
+ * Something was queued in the slot's database: mark it and wake whoever must
+ * act, its worker or the launcher.  Never throws; safe in commit callbacks.
+ */
+extern void shared_announce(DatabaseSlot *slot);
+
+/* The launcher's process, for whoever has to wake it. */
+extern void shared_launcher_attach(void);
+extern void shared_wake_launcher(void);
+
+/*
+ * A worker takes its slot at start and gives it back in before_shmem_exit.
+ * After a failure the next one is started with a pause, which grows from
+ * failure to failure until a worker has been well for a while.
+ */
+extern bool shared_worker_attach(DatabaseSlot *slot);
+extern void shared_worker_detach(DatabaseSlot *slot, bool failed);
+extern void shared_worker_well(DatabaseSlot *slot);
+
+/* No worker is started until shared_release(). */
+extern void shared_hold(DatabaseSlot *slot);
+extern void shared_release(DatabaseSlot *slot);
+
+static inline void
+shared_count(DatabaseSlot *slot, Stat stat, int64 n)
+{
+	if (slot)
+		pg_atomic_fetch_add_u64(&slot->stats[stat], n);
+}
+
+static inline void
+shared_set(DatabaseSlot *slot, Stat stat, int64 n)
+{
+	if (slot)
+		pg_atomic_write_u64(&slot->stats[stat], n);
+}
+
+extern const char *shared_stat_name(Stat stat);
+
+#endif							/* HOOKS_SHARED_H */

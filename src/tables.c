@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * tables.c
+ *		Which tables are ours, and acting on them as their owner.
+ *
+ * stream_hooks and stream_hook_logs are ordinary tables of the application.
+ * The record of which they are is the triggers that hooks.setup() puts on
+ * them: the hooks table is the one with a trigger that calls
+ * hooks.hook_changed(), the log the one whose trigger calls
+ * hooks.logs_changed().  So the answer follows renames, SET SCHEMA, dump and
+ * restore without any bookkeeping, at the price of one probe of pg_depend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+#include "tables.h"
+
+#define OUR_SCHEMA "hooks"
+
+bool
+tables_installed(void)
+{
+	return OidIsValid(get_extension_oid("hooks", true));
+}
+
+Oid
+tables_machinery(const char *name)
+{
+	Oid			schema = get_namespace_oid(OUR_SCHEMA, true);
+
+	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+/* The table of a trigger, unless the trigger is a partition's copy of one. */
+static Oid
+trigger_table(Oid trigger)
+{
+	Relation	relation = table_open(TriggerRelationId, AccessShareLock);
+	Oid			table = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(relation, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (!OidIsValid(form->tgparentid))
+			table = form->tgrelid;
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return table;
+}
+
+static Oid
+table_with_trigger(const char *function_name)
+{
+	Oid			function;
+	Oid			table = InvalidOid;
+	Relation	relation;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	function = LookupFuncName(list_make2(makeString(OUR_SCHEMA), makeString(pstrdup(function_name))),
+							  0, NULL, true);
+	if (!OidIsValid(function))
+		return InvalidOid;
+
+	relation = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(function));
+	scan = systable_beginscan(relation, DependReferenceIndexId, true, NULL, 2, key);
+	while (!OidIsValid(table) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TriggerRelationId)
+			table = trigger_table(depend->objid);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return table;
+}
+
+Oid
+tables_hooks(void)
+{
+	return table_with_trigger("hook_changed");
+}
+
+Oid
+tables_logs(void)
+{
+	return table_with_trigger("logs_changed");
+}
+
+void
+tables_act_as_owner(Oid relation, TablesUser *saved)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relation)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	GetUserIdAndSecContext(&saved->user, &saved->sec_context);
+	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+tables_act_done(const TablesUser *saved)
+{
+	SetUserIdAndSecContext(saved->user, saved->sec_context);
+}
+
+ErrorData *
+tables_try(void (*function) (void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+char *
+tables_name(Oid relation)
+{
+	char	   *name = get_rel_name(relation);
+	char	   *schema = name ? get_namespace_name(get_rel_namespace(relation)) : NULL;
+
+	return schema ? quote_qualified_identifier(schema, name) : NULL;
+}
+
+static bool
+has_time_zone(Oid relation, const char *column)
+{
+	AttrNumber	attnum = get_attnum(relation, column);
+
+	return attnum == InvalidAttrNumber ||
+		getBaseType(get_atttype(relation, attnum)) != TIMESTAMPOID;
+}
+
+char *
+tables_time_as_timestamptz(Oid relation, const char *column)
+{
+	if (has_time_zone(relation, column))
+		return pstrdup(quote_identifier(column));
+	return psprintf("pg_catalog.timezone('UTC', %s)", quote_identifier(column));
+}
+
+char *
+tables_timestamptz_as_time(Oid relation, const char *column, const char *value)
+{
+	if (has_time_zone(relation, column))
+		return pstrdup(value);
+	return psprintf("pg_catalog.timezone('UTC', %s)", value);
+}

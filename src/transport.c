@@ -1,0 +1,693 @@
+/*-------------------------------------------------------------------------
+ *
+ * transport.c
+ *		Many requests at once: libcurl's multi interface on one epoll
+ *		descriptor, which is what the worker waits for.
+ *
+ * libcurl's callbacks only record: they raise no error, allocate nothing of
+ * PostgreSQL's and call nothing that could, because nothing may longjmp
+ * through libcurl.  Signals are blocked while libcurl runs, so that the
+ * threads it starts for looking up names never receive one of ours.
+ *
+ * Sockets stay in the epoll set between the requests on a connection; one
+ * that becomes ready without anybody waiting for it is taken out then.  That
+ * saves two system calls per request (bench/run P1).
+ *
+ * The address guard sits where a socket is about to be opened, and again
+ * where a request is about to be sent on a connection, reused ones included.
+ * Every name, spelling and DNS answer ends there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "portability/instr_time.h"
+
+#include "address.h"
+#include "settings.h"
+#include "transport.h"
+#include "url.h"
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "hooks needs libcurl 7.87 or later"
+#endif
+
+/* HTTP/2 of older ones loses answers that come before the body was sent. */
+#define HTTP2_SINCE 0x080100
+
+#define MAX_BODY_BYTES (64 * 1024)
+#define MAX_HEADER_BYTES (32 * 1024)
+#define MAX_CONNECTIONS 512
+#define EVENTS_AT_ONCE 64
+
+typedef struct Request
+{
+	CURL	   *easy;
+	void	   *arg;
+	char	   *text;			/* headers and body, one after another */
+	size_t		text_size;
+	struct curl_slist headers[MESSAGE_MAX_HEADERS];
+	char		error[CURL_ERROR_SIZE];
+	char		location[URL_MAX_LENGTH];
+	size_t		header_bytes;
+	size_t		body_bytes;
+	bool		refused;		/* the address guard said no */
+	bool		headers_too_large;
+	bool		body_cut;
+	int			timeout_ms;
+	int			settings;		/* which ones its handle was set up for */
+	struct Request *next;		/* in the list of free or of ended ones */
+	CURLcode	result;
+} Request;
+
+/* What epoll and we know of a descriptor. */
+typedef struct Descriptor
+{
+	uint32_t	wanted;			/* events that libcurl waits for */
+	uint32_t	registered;		/* … that epoll reports; 0: not in the set */
+	bool		opened_here;	/* a socket of ours, so we know when it is new */
+} Descriptor;
+
+static CURLM *multi = NULL;
+static int	epoll_fd = -1;
+static Descriptor *descriptors = NULL;
+static int	ndescriptors = 0;
+static int64 timer_at = -1;		/* microseconds of the monotonic clock, -1: none */
+static int	settings = 0;		/* counts their changes */
+static Request *free_requests = NULL;
+static Request *ended_requests = NULL;
+
+static int64
+monotonic_us(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+/* ----------
+ * Callbacks of libcurl: record, and never fail in a way of ours.
+ * ----------
+ */
+
+static Descriptor *
+descriptor(int fd)
+{
+	if (fd >= ndescriptors)
+	{
+		int			n = Max(fd + 1, Max(256, ndescriptors * 2));
+		Descriptor *larger = realloc(descriptors, sizeof(Descriptor) * n);
+
+		if (larger == NULL)
+			return NULL;
+		memset(larger + ndescriptors, 0, sizeof(Descriptor) * (n - ndescriptors));
+		descriptors = larger;
+		ndescriptors = n;
+	}
+	return &descriptors[fd];
+}
+
+/* Make epoll report what is wanted of the descriptor. */
+static void
+register_events(int fd, Descriptor *d)
+{
+	struct epoll_event event = {.events = d->wanted, .data.fd = fd};
+
+	if (d->registered == d->wanted)
+		return;
+	if (d->wanted == 0)
+		(void) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	else if (d->registered == 0 || epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0)
+		(void) epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+	d->registered = d->wanted;
+}
+
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	Descriptor *d = descriptor(fd);
+
+	if (d == NULL)
+		return -1;
+
+	switch (what)
+	{
+		case CURL_POLL_IN:
+			d->wanted = EPOLLIN;
+			break;
+		case CURL_POLL_OUT:
+			d->wanted = EPOLLOUT;
+			break;
+		case CURL_POLL_INOUT:
+			d->wanted = EPOLLIN | EPOLLOUT;
+			break;
+		default:
+			d->wanted = 0;
+			if (d->opened_here)
+				return 0;		/* stays registered until it disturbs */
+			break;
+	}
+	register_events(fd, d);
+	return 0;
+}
+
+static int
+on_timer(CURLM *m, long timeout_ms, void *arg)
+{
+	timer_at = timeout_ms < 0 ? -1 : monotonic_us() + timeout_ms * 1000;
+	return 0;
+}
+
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	Request    *request = arg;
+	Descriptor *d;
+	int			fd;
+
+	/* With a proxy, this is the proxy's address, which the settings name. */
+	if ((hooks_proxy == NULL || *hooks_proxy == '\0') &&
+		address_refused(&address->addr, hooks_allow_addresses, hooks_deny_addresses) != NULL)
+	{
+		request->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+
+	/* A number used before: the kernel has forgotten the old socket. */
+	d = descriptor(fd);
+	if (d == NULL)
+	{
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	*d = (Descriptor)
+	{
+		.opened_here = true
+	};
+	return fd;
+}
+
+static int
+on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+	Request    *request = arg;
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	const struct sockaddr *address = NULL;
+
+	if (hooks_proxy != NULL && *hooks_proxy != '\0')
+		return CURL_PREREQFUNC_OK;
+	if (inet_pton(AF_INET, ip, &v4.sin_addr) == 1)
+		address = (struct sockaddr *) &v4;
+	else if (inet_pton(AF_INET6, ip, &v6.sin6_addr) == 1)
+		address = (struct sockaddr *) &v6;
+
+	if (address != NULL &&
+		address_refused(address, hooks_allow_addresses, hooks_deny_addresses) == NULL)
+		return CURL_PREREQFUNC_OK;
+	request->refused = true;
+	return CURL_PREREQFUNC_ABORT;
+}
+
+static size_t
+on_header(char *line, size_t size, size_t n, void *arg)
+{
+	static const char location[] = "location:";
+	Request    *request = arg;
+	size_t		length = size * n;
+
+	request->header_bytes += length;
+	if (request->header_bytes > MAX_HEADER_BYTES)
+	{
+		request->headers_too_large = true;
+		return 0;
+	}
+	if (length > sizeof(location) &&
+		pg_strncasecmp(line, location, sizeof(location) - 1) == 0)
+	{
+		const char *value = line + sizeof(location) - 1;
+		const char *end = line + length;
+
+		while (value < end && (*value == ' ' || *value == '\t'))
+			value++;
+		while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' '))
+			end--;
+		if ((size_t) (end - value) < sizeof(request->location))
+		{
+			memcpy(request->location, value, end - value);
+			request->location[end - value] = '\0';
+		}
+	}
+	return length;
+}
+
+static size_t
+on_body(char *data, size_t size, size_t n, void *arg)
+{
+	Request    *request = arg;
+
+	request->body_bytes += size * n;
+	if (request->body_bytes > MAX_BODY_BYTES)
+	{
+		request->body_cut = true;
+		return 0;
+	}
+	return size * n;
+}
+
+/* ----------
+ * Setting up
+ * ----------
+ */
+
+const char *
+transport_library_version(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version;
+}
+
+bool
+transport_http2_usable(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num >= HTTP2_SINCE;
+}
+
+void
+transport_init(void)
+{
+	static const char *const environment[] = {
+		"http_proxy", "https_proxy", "all_proxy", "no_proxy",
+		"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+		"SSLKEYLOGFILE", "NETRC", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE",
+	};
+
+	/* What the server was started with must not change where requests go. */
+	for (size_t i = 0; i < lengthof(environment); i++)
+		unsetenv(environment[i]);
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("could not set up libcurl")));
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	multi = curl_multi_init();
+	if (epoll_fd < 0 || multi == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not set up the transport: %m")));
+
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) MAX_CONNECTIONS);
+	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
+	address_own_load();
+}
+
+/* The options that all requests share. */
+static void
+set_fixed_options(Request *request)
+{
+	CURL	   *easy = request->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "hooks/1.0 (PostgreSQL)");
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prerequest);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, request);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+}
+
+/* The options that settings decide. */
+static void
+set_configured_options(Request *request)
+{
+	CURL	   *easy = request->easy;
+	bool		has_proxy = hooks_proxy != NULL && *hooks_proxy != '\0';
+
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, hooks_allow_http ? "https,http" : "https");
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+					 hooks_http2 ? (long) CURL_HTTP_VERSION_2TLS : (long) CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_PROXY, has_proxy ? hooks_proxy : "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, has_proxy ? "" : "*");
+	if (hooks_ca_file != NULL && *hooks_ca_file != '\0')
+		curl_easy_setopt(easy, CURLOPT_CAINFO, hooks_ca_file);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) hooks_connect_timeout);
+}
+
+void
+transport_reload(void)
+{
+	settings++;
+	address_own_load();
+}
+
+int
+transport_fd(void)
+{
+	return epoll_fd;
+}
+
+/* ----------
+ * Requests
+ * ----------
+ */
+
+static void
+destroy_request(Request *request)
+{
+	curl_easy_cleanup(request->easy);
+	free(request->text);
+	free(request);
+}
+
+/* A request that can be filled in: a used one, unless settings have changed. */
+static Request *
+get_request(void)
+{
+	Request    *request;
+
+	while ((request = free_requests) != NULL)
+	{
+		free_requests = request->next;
+		if (request->settings == settings)
+			return request;
+		destroy_request(request);
+	}
+
+	request = calloc(1, sizeof(Request));
+	if (request == NULL)
+		return NULL;
+	request->easy = curl_easy_init();
+	if (request->easy == NULL)
+	{
+		free(request);
+		return NULL;
+	}
+	request->settings = settings;
+	set_fixed_options(request);
+	set_configured_options(request);
+	return request;
+}
+
+/* Copy headers and body; the headers become the list that libcurl wants. */
+static bool
+copy_text(Request *request, const Message *message)
+{
+	size_t		size = message->body_length;
+	char	   *place;
+
+	for (int i = 0; i < message->nheaders; i++)
+		size += strlen(message->headers[i]) + 1;
+	if (size > request->text_size)
+	{
+		size_t		larger = Max(size, 2048);
+		char	   *text = realloc(request->text, larger);
+
+		if (text == NULL)
+			return false;
+		request->text = text;
+		request->text_size = larger;
+	}
+
+	place = request->text;
+	for (int i = 0; i < message->nheaders; i++)
+	{
+		request->headers[i].data = strcpy(place, message->headers[i]);
+		request->headers[i].next = i + 1 < message->nheaders ? &request->headers[i + 1] : NULL;
+		place += strlen(place) + 1;
+	}
+	if (message->body != NULL)
+	{
+		memcpy(place, message->body, message->body_length);
+		curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, place);
+		curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE, (long) message->body_length);
+	}
+	return true;
+}
+
+bool
+transport_start(const Message *message, void *arg)
+{
+	Request    *request = get_request();
+	CURL	   *easy;
+
+	if (request == NULL)
+		return false;
+	easy = request->easy;
+	request->arg = arg;
+	request->error[0] = '\0';
+	request->location[0] = '\0';
+	request->header_bytes = request->body_bytes = 0;
+	request->refused = request->headers_too_large = request->body_cut = false;
+	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
+
+	if (message->body != NULL)
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	else
+		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, message->method);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
+	if (!copy_text(request, message) ||
+		curl_easy_setopt(easy, CURLOPT_URL, message->url) != CURLE_OK ||
+		curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
+						 message->nheaders ? request->headers : NULL) != CURLE_OK ||
+		curl_multi_add_handle(multi, easy) != CURLM_OK)
+	{
+		request->next = free_requests;
+		free_requests = request;
+		return false;
+	}
+	return true;
+}
+
+long
+transport_timeout(void)
+{
+	int64		left;
+
+	if (timer_at < 0)
+		return -1;
+	left = timer_at - monotonic_us();
+	return left <= 0 ? 0 : (long) ((left + 999) / 1000);
+}
+
+static int
+ready_flags(uint32_t events)
+{
+	return ((events & EPOLLIN) ? CURL_CSELECT_IN : 0) |
+		((events & EPOLLOUT) ? CURL_CSELECT_OUT : 0) |
+		((events & (EPOLLERR | EPOLLHUP)) ? CURL_CSELECT_ERR : 0);
+}
+
+int
+transport_drive(void)
+{
+	struct epoll_event events[EVENTS_AT_ONCE];
+	sigset_t	all;
+	sigset_t	previous;
+	int			running;
+	int			queued;
+	CURLMsg    *ended;
+	int			n;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &previous);
+
+	if (timer_at >= 0 && timer_at <= monotonic_us())
+	{
+		timer_at = -1;
+		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+
+	n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
+	for (int i = 0; i < n; i++)
+	{
+		int			fd = events[i].data.fd;
+		Descriptor *d = &descriptors[fd];
+
+		if (d->wanted == 0)
+			register_events(fd, d); /* nobody waits for it: take it out */
+		else
+			curl_multi_socket_action(multi, fd, ready_flags(events[i].events), &running);
+	}
+
+	while ((ended = curl_multi_info_read(multi, &queued)) != NULL)
+	{
+		Request    *request;
+
+		if (ended->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(ended->easy_handle, CURLINFO_PRIVATE, &request);
+		request->result = ended->data.result;
+		curl_multi_remove_handle(multi, request->easy);
+		request->next = ended_requests;
+		ended_requests = request;
+	}
+
+	pthread_sigmask(SIG_SETMASK, &previous, NULL);
+	return n;
+}
+
+/* ----------
+ * Answers
+ * ----------
+ */
+
+static curl_off_t
+time_of(CURL *easy, CURLINFO info)
+{
+	curl_off_t	us = 0;
+
+	curl_easy_getinfo(easy, info, &us);
+	return us;
+}
+
+/* What a request that ran out of time was waiting for. */
+static const char *
+waiting_for(CURL *easy)
+{
+	if (time_of(easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
+		return "while looking up the host name";
+	if (time_of(easy, CURLINFO_CONNECT_TIME_T) == 0)
+		return "while connecting";
+	if (time_of(easy, CURLINFO_PRETRANSFER_TIME_T) == 0)
+		return "during the TLS handshake";
+	if (time_of(easy, CURLINFO_STARTTRANSFER_TIME_T) == 0)
+		return "waiting for the answer";
+	return "while the answer was coming in";
+}
+
+static void
+explain_timeout(Request *request, Answer *answer)
+{
+	snprintf(answer->reason, sizeof(answer->reason), "timed out after %.3g s %s",
+			 time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6, waiting_for(request->easy));
+}
+
+static void
+explain_connect(Request *request, Answer *answer)
+{
+	long		os_error = 0;
+
+	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
+	snprintf(answer->reason, sizeof(answer->reason), "could not connect%s%s",
+			 os_error ? ": " : "", os_error ? strerror((int) os_error) : "");
+}
+
+static void
+explain_failure(Request *request, Answer *answer)
+{
+	const char *detail = request->error[0] ? request->error : curl_easy_strerror(request->result);
+
+	switch (request->result)
+	{
+		case CURLE_COULDNT_RESOLVE_HOST:
+			strlcpy(answer->reason, "host name could not be resolved", sizeof(answer->reason));
+			break;
+		case CURLE_COULDNT_CONNECT:
+			explain_connect(request, answer);
+			break;
+		case CURLE_OPERATION_TIMEDOUT:
+			explain_timeout(request, answer);
+			break;
+		case CURLE_PEER_FAILED_VERIFICATION:
+			snprintf(answer->reason, sizeof(answer->reason), "certificate not valid: %s", detail);
+			break;
+		case CURLE_SSL_CONNECT_ERROR:
+			snprintf(answer->reason, sizeof(answer->reason), "TLS handshake failed: %s", detail);
+			break;
+		case CURLE_GOT_NOTHING:
+			strlcpy(answer->reason, "connection closed without an answer", sizeof(answer->reason));
+			break;
+		case CURLE_SEND_ERROR:
+		case CURLE_RECV_ERROR:
+		case CURLE_PARTIAL_FILE:
+			strlcpy(answer->reason, "connection lost before the answer was complete",
+					sizeof(answer->reason));
+			break;
+		default:
+			if (request->headers_too_large)
+				snprintf(answer->reason, sizeof(answer->reason),
+						 "headers of the answer are larger than %d bytes", MAX_HEADER_BYTES);
+			else
+				snprintf(answer->reason, sizeof(answer->reason), "request failed: %s",
+						 curl_easy_strerror(request->result));
+			break;
+	}
+}
+
+static void
+make_answer(Request *request, Answer *answer)
+{
+	long		status = 0;
+
+	answer->reason[0] = answer->location[0] = '\0';
+	answer->status = 0;
+	answer->duration_us = time_of(request->easy, CURLINFO_TOTAL_TIME_T);
+
+	if (request->result == CURLE_OK || request->body_cut)
+	{
+		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+		answer->kind = ANSWER_STATUS;
+		answer->status = (int) status;
+		if (request->location[0])
+		{
+			char	   *host = url_host(request->location);
+
+			strlcpy(answer->location, host ? host : "the same host", sizeof(answer->location));
+		}
+	}
+	else if (request->refused)
+	{
+		/* The same for every address and port, so that nothing can be learnt. */
+		answer->kind = ANSWER_REFUSED;
+		answer->duration_us = 0;
+		strlcpy(answer->reason, "address is not allowed", sizeof(answer->reason));
+	}
+	else
+	{
+		answer->kind = time_of(request->easy, CURLINFO_PRETRANSFER_TIME_T) == 0
+			? ANSWER_UNREACHED : ANSWER_UNKNOWN;
+		explain_failure(request, answer);
+	}
+}
+
+bool
+transport_take(Answer *answer, void **arg)
+{
+	Request    *request = ended_requests;
+
+	if (request == NULL)
+		return false;
+	ended_requests = request->next;
+	make_answer(request, answer);
+	*arg = request->arg;
+
+	request->next = free_requests;
+	free_requests = request;
+	return true;
+}

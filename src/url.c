@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * url.c
+ *		URLs that hooks may use, taken apart by libcurl's own parser, so that
+ *		what is checked is what is connected to.
+ *
+ * Only libcurl's URL functions are called here, which need no set-up and are
+ * safe in any session.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <netinet/in.h>
+
+#include "address.h"
+#include "settings.h"
+#include "url.h"
+
+static char *
+part(CURLU *handle, CURLUPart what, unsigned int flags)
+{
+	char	   *text = NULL;
+	char	   *copy = NULL;
+
+	if (curl_url_get(handle, what, &text, flags) == CURLUE_OK && text != NULL)
+		copy = MemoryContextAllocExtended(CurrentMemoryContext, strlen(text) + 1,
+										  MCXT_ALLOC_NO_OOM);
+	if (copy)
+		strcpy(copy, text);
+	curl_free(text);
+	return copy;
+}
+
+/* Why a host that is written as an address may not be connected to, or NULL. */
+static const char *
+literal_refused(const char *host)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	char		bare[INET6_ADDRSTRLEN + 1];
+
+	if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
+		return address_refused((struct sockaddr *) &v4, hooks_allow_addresses,
+							   hooks_deny_addresses);
+	if (host[0] == '[' && strlen(host) < sizeof(bare))
+	{
+		strlcpy(bare, host + 1, strlen(host) - 1);
+		if (inet_pton(AF_INET6, bare, &v6.sin6_addr) == 1)
+			return address_refused((struct sockaddr *) &v6, hooks_allow_addresses,
+								   hooks_deny_addresses);
+	}
+	return NULL;
+}
+
+static bool
+check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
+{
+	const char *why;
+	char	   *port;
+
+	parts->scheme = part(handle, CURLUPART_SCHEME, 0);
+	parts->host = part(handle, CURLUPART_HOST, 0);
+	port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	if (parts->scheme == NULL || parts->host == NULL || port == NULL)
+		return mistake(error, "URL has no scheme or host",
+					   "Write it in full, for example \"https://example.com/webhook\".");
+	parts->port = atoi(port);
+	for (char *c = parts->host; *c; c++)
+		*c = pg_ascii_tolower(*c);
+
+	if (strcmp(parts->scheme, "https") != 0 &&
+		!(strcmp(parts->scheme, "http") == 0 && hooks_allow_http))
+		return mistake(error, psprintf("URL must use https, not %s", parts->scheme),
+					   "Write it like \"https://example.com/webhook\".");
+	if (part(handle, CURLUPART_USER, 0) || part(handle, CURLUPART_PASSWORD, 0))
+		return mistake(error, "URL must not contain a user name or password",
+					   "Put an \"Authorization\" header into \"headers\" instead.");
+	why = address_name_refused(parts->host);
+	if (why == NULL)
+		why = literal_refused(parts->host);
+	if (why != NULL)
+		return mistake(error, psprintf("URL host \"%s\" is not allowed: %s", parts->host, why),
+					   "Use a host that can be reached from the public internet.");
+	return true;
+}
+
+bool
+url_check(const char *url, UrlParts *parts, Mistake *error)
+{
+	CURLU	   *handle;
+	CURLUcode	code;
+	bool		good;
+
+	if (strlen(url) > URL_MAX_LENGTH)
+		return mistake(error, psprintf("URL is longer than %d bytes", URL_MAX_LENGTH), NULL);
+
+	handle = curl_url();
+	if (handle == NULL)
+		return mistake(error, "out of memory", NULL);
+	code = curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
+	if (code != CURLUE_OK)
+	{
+		curl_url_cleanup(handle);
+		return mistake(error, psprintf("URL is malformed: %s", curl_url_strerror(code)),
+					   "Write it like \"https://example.com/webhook\".");
+	}
+	good = check_handle(handle, parts, error);
+	curl_url_cleanup(handle);
+	return good;
+}
+
+char *
+url_host(const char *url)
+{
+	CURLU	   *handle = curl_url();
+	char	   *host = NULL;
+
+	if (handle && curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK)
+		host = part(handle, CURLUPART_HOST, 0);
+	curl_url_cleanup(handle);
+	return host;
+}
+
+int
+url_path_offset(const char *url)
+{
+	const char *authority = strstr(url, "://");
+
+	authority = authority ? authority + 3 : url;
+	return (authority - url) + strcspn(authority, "/?#");
+}

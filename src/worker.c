@@ -1,0 +1,655 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The per-database loop.
+ *
+ * A worker serves one database: it reads what was queued, has it dispatched,
+ * and writes what came of it.  There is never more than one per database
+ * (shared.c).  It waits for three things at once, its latch, the postmaster
+ * and the transport's one descriptor, and holds no transaction, snapshot or
+ * lock while it waits.
+ *
+ * An error ends the worker; the launcher starts another one after a pause.
+ * What was not acknowledged is read again then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "backlog.h"
+#include "compat.h"
+#include "dispatch.h"
+#include "hook.h"
+#include "identity.h"
+#include "log.h"
+#include "settings.h"
+#include "shared.h"
+#include "tables.h"
+#include "transport.h"
+#include "worker.h"
+
+PGDLLEXPORT void hooks_worker_main(Datum arg);
+
+/* Results are written when so many have gathered, or the oldest is this old. */
+#define FLUSH_RESULTS 256
+#define FLUSH_AFTER_US (20 * 1000)
+
+/* So much of the queue is held in memory at once, and read at once. */
+#define MAX_BYTES_IN_MEMORY (64 * 1024 * 1024)
+#define PAGE_EVENTS 2048
+#define PAGE_BYTES (4 * 1024 * 1024)
+
+/* What can wait is looked after this often while there is work. */
+#define HOUSEKEEPING_US USECS_PER_SEC
+#define RETENTION_US (3600 * USECS_PER_SEC)
+
+/* A worker that was well for so long has recovered from earlier failures. */
+#define WELL_AFTER_US (60 * USECS_PER_SEC)
+
+/* After somebody's lock was in the way. */
+#define LOCKED_OUT_US (100 * 1000)
+
+/*
+ * A transaction that waits for a lock is a worker that waits for one user:
+ * such work is put off instead.
+ */
+#define LOCK_TIMEOUT "20ms"
+
+bool		am_hooks_worker = false;
+
+static DatabaseSlot *slot = NULL;
+static bool leaving = false;	/* the end is wanted, not an accident */
+static bool failed = false;		/* … or an error */
+
+static bool want_read = true;	/* there may be something new in the queue */
+static bool prepared = false;	/* somebody has to look for prepared transactions */
+static bool has_worked = false; /* has ever found anything */
+static TimestampTz started_at;
+static TimestampTz last_work;	/* when there was something to do */
+static TimestampTz oldest_result = 0;	/* that waits to be written; 0: none */
+static bool tidy = true;		/* nothing has happened since the last housekeeping */
+static TimestampTz locked_until = 0;	/* hooks cannot be loaded before */
+static TimestampTz next_housekeeping = 0;
+static TimestampTz next_retention = 0;
+
+/* ----------
+ * Transactions
+ * ----------
+ */
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+}
+
+/* DROP EXTENSION waits for our transaction, or we find it gone. */
+static void
+leave_if_dropped(void)
+{
+	if (tables_installed())
+		return;
+	leaving = true;
+	pg_atomic_write_u32(&slot->pending, 0);
+	proc_exit(0);
+}
+
+/* ----------
+ * Writing results
+ * ----------
+ */
+
+static bool
+has_results(void)
+{
+	return log_waiting() > 0 || backlog_has_acks();
+}
+
+/* Whose last_triggered_at is to be written. */
+typedef struct HooksDue
+{
+	TimestampTz now;
+	bool		all;			/* or only those not written for a while */
+} HooksDue;
+
+static void
+write_hooks(void *arg)
+{
+	HooksDue   *due = arg;
+
+	hooks_write(due->now, due->all, dispatch_about_to_write);
+}
+
+/* Log rows, last_triggered_at and acknowledgements, in one transaction. */
+static void
+write_results(HooksDue due, bool carefully)
+{
+	bool		any_due = hooks_to_write(due.now, due.all);
+
+	begin();
+	leave_if_dropped();
+	log_write(carefully);
+	if (any_due && !carefully)
+		write_hooks(&due);
+	else if (any_due)
+	{
+		ErrorData  *error = tables_try(write_hooks, &due);
+
+		if (error != NULL)
+			ereport(LOG,
+					(errcode(error->sqlerrcode),
+					 errmsg("could not write last_triggered_at of hooks: %s", error->message)));
+	}
+	backlog_write_acks();
+	commit();
+
+	shared_count(slot, STAT_UNLOGGED, log_take_lost());
+	log_written();
+	if (any_due)
+		hooks_written(due.now);
+	backlog_acks_committed();
+}
+
+/*
+ * Write the results.  What the application has put on its tables may make
+ * the batch fail; then it is written again row by row.
+ */
+static void
+flush(bool all_hooks)
+{
+	HooksDue	due = {GetCurrentTimestamp(), all_hooks};
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool again = false;
+
+	PG_TRY();
+	{
+		write_results(due, false);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		again = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (again)
+		write_results(due, true);
+	oldest_result = 0;
+	tidy = false;
+}
+
+/* Flush when enough has gathered or waited, or somebody is in a hurry. */
+static void
+flush_if_due(bool hurry)
+{
+	TimestampTz now;
+
+	if (!has_results())
+	{
+		if (hurry && hooks_to_write(0, true))
+			flush(true);
+		return;
+	}
+	now = GetCurrentTimestamp();
+	last_work = now;
+	if (oldest_result == 0)
+		oldest_result = now;
+	if (hurry || now - oldest_result >= FLUSH_AFTER_US || log_waiting() >= FLUSH_RESULTS)
+		flush(hurry);
+}
+
+/* ----------
+ * Reading
+ * ----------
+ */
+
+/* Load the hooks of what was read; false when somebody has them locked. */
+static bool
+load_hooks(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool loaded = true;
+
+	PG_TRY();
+	{
+		begin();
+		dispatch_load_hooks();
+		commit();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		loaded = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return loaded;
+}
+
+/* Read a page of new events, if there is room, and match them. */
+static void
+read_events(void)
+{
+	TimestampTz now;
+
+	if (pg_atomic_exchange_u32(&slot->pending, 0) != 0)
+	{
+		want_read = true;
+		tidy = false;
+	}
+
+	if ((want_read || backlog_has_more()) && dispatch_bytes() < MAX_BYTES_IN_MEMORY)
+	{
+		want_read = false;
+		begin();
+		leave_if_dropped();
+		backlog_read(PAGE_EVENTS, PAGE_BYTES, dispatch_take);
+		commit();
+	}
+
+	if (!dispatch_has_unmatched())
+		return;
+	now = last_work = GetCurrentTimestamp();
+	has_worked = true;
+	if (now < locked_until)
+		return;
+	if (load_hooks())
+		dispatch_match();
+	else
+		locked_until = now + LOCKED_OUT_US;
+}
+
+/* Hooks that changed while deliveries wait for their turn must be noticed. */
+static void
+start_deliveries(void)
+{
+	if (dispatch_waiting() == 0)
+		return;
+	begin();
+	AcceptInvalidationMessages();
+	commit();
+	dispatch_start();
+}
+
+/* ----------
+ * Housekeeping
+ * ----------
+ */
+
+static bool
+has_work(void)
+{
+	return backlog_outstanding() > 0 || backlog_has_more() || has_results() ||
+		log_locked_out() > 0 || hooks_to_write(0, true) || dispatch_has_unmatched();
+}
+
+static void
+delete_old_logs(TimestampTz now)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		bool		more;
+
+		begin();
+		more = log_retain();
+		commit();
+		next_retention = now + (more ? HOUSEKEEPING_US : RETENTION_US);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		next_retention = now + RETENTION_US;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+static void
+rotate(bool now)
+{
+	begin();
+	leave_if_dropped();
+	shared_count(slot, STAT_ROTATIONS, backlog_rotate(now, dispatch_take));
+	prepared = backlog_may_be_prepared();
+	commit();
+}
+
+/* Log rows that ran into somebody's lock. */
+static void
+retry_log(void)
+{
+	begin();
+	log_retry();
+	commit();
+	shared_count(slot, STAT_UNLOGGED, log_take_lost());
+}
+
+static void
+housekeeping(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < next_housekeeping)
+		return;
+	next_housekeeping = now + HOUSEKEEPING_US;
+	tidy = true;
+
+	rotate(false);
+	if (prepared)
+		want_read = true;
+	if (hooks_to_write(now, false))
+		flush(false);
+	if (log_locked_out() > 0)
+		retry_log();
+	if (now >= next_retention)
+		delete_old_logs(now);
+	hooks_forget_unused(now);
+	address_own_load();
+	if (now - started_at > WELL_AFTER_US && slot->failures > 0)
+		shared_worker_well(slot);
+}
+
+/* Tell those in wait_idle() that asked before the last read. */
+static void
+answer_idle(uint64 wanted)
+{
+	if (wanted == pg_atomic_read_u64(&slot->idle_seen) || has_work() || want_read ||
+		pg_atomic_read_u32(&slot->pending) != 0)
+		return;
+	pg_atomic_write_u64(&slot->idle_seen, wanted);
+	ConditionVariableBroadcast(&slot->changed);
+}
+
+/* ----------
+ * Leaving
+ * ----------
+ */
+
+static void
+at_exit(int code, Datum arg)
+{
+	/* Whatever the reason, somebody has to look at what is left. */
+	if (!leaving)
+		pg_atomic_write_u32(&slot->pending, 1);
+	shared_set(slot, STAT_IN_FLIGHT, 0);
+	shared_set(slot, STAT_WAITING, 0);
+	shared_worker_detach(slot, failed);
+}
+
+/* Idle for long enough, or from the start: make room for others. */
+static bool
+may_leave(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (has_work() || want_read || prepared)
+		return false;
+	return !has_worked || now - last_work >= hooks_idle_timeout * USECS_PER_SEC;
+}
+
+static bool
+time_to_leave(void)
+{
+	if (pg_atomic_read_u32(&slot->leave) != 0 ||
+		(!hooks_enabled && dispatch_in_flight() == 0))
+	{
+		/* Work may be left: somebody has to come back for it. */
+		flush_if_due(true);
+		leaving = true;
+		pg_atomic_write_u32(&slot->pending, 1);
+		return true;
+	}
+	if (!may_leave())
+		return false;
+
+	/* Leave empty tables behind, so that the next one starts at once. */
+	rotate(true);
+	return may_leave();
+}
+
+/* ----------
+ * Waiting
+ * ----------
+ */
+
+static void
+earliest(long *timeout, long candidate)
+{
+	if (candidate >= 0)
+		*timeout = *timeout < 0 ? candidate : Min(*timeout, candidate);
+}
+
+static long
+until(TimestampTz when)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return when <= now ? 0 : (long) ((when - now + 999) / 1000);
+}
+
+/* How long there is nothing to do, in milliseconds. */
+static long
+sleep_for(void)
+{
+	long		timeout = transport_timeout();
+
+	if (backlog_has_more() && dispatch_bytes() < MAX_BYTES_IN_MEMORY)
+		return 0;
+	if (want_read && dispatch_bytes() < MAX_BYTES_IN_MEMORY)
+		return 0;
+	if (oldest_result != 0)
+		earliest(&timeout, until(oldest_result + FLUSH_AFTER_US));
+	if (dispatch_has_unmatched())
+		earliest(&timeout, until(locked_until));
+	if (has_work() || prepared || !tidy)
+		earliest(&timeout, until(next_housekeeping));
+	else
+		earliest(&timeout, until(Max(next_housekeeping,
+									 last_work + hooks_idle_timeout * USECS_PER_SEC)));
+	return timeout;
+}
+
+static WaitEventSet *
+make_wait_set(void)
+{
+	WaitEventSet *set = CREATE_WAIT_EVENT_SET(3);
+
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(set, WL_SOCKET_READABLE, transport_fd(), NULL, NULL);
+	return set;
+}
+
+static void
+wait_for_work(WaitEventSet *set)
+{
+	WaitEvent	events[3];
+	long		timeout = sleep_for();
+
+	if (timeout != 0)
+		pgstat_report_activity(STATE_IDLE, NULL);
+	(void) WaitEventSetWait(set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		transport_reload();
+		dispatch_reload();
+	}
+	if (timeout != 0)
+		pgstat_report_activity(STATE_RUNNING, "delivering");
+}
+
+/* ----------
+ * A worker's life
+ * ----------
+ */
+
+static void
+relation_changed(Datum arg, Oid relation)
+{
+	hooks_invalidate(relation);
+}
+
+/* Settings of roles and databases are meant for people, not for us. */
+static void
+override_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", LOCK_TIMEOUT},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"session_replication_role", "origin"},
+		{"row_security", "on"},
+		{"synchronous_commit", "local"},
+		{"plan_cache_mode", "force_generic_plan"},
+		{"jit", "off"},
+		{"timezone", "UTC"},
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* Connect, and take up what is there; false when there is nothing to do here. */
+static bool
+start(void)
+{
+	bool		installed;
+	bool		confirmed = false;
+
+	override_settings();
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+
+	begin();
+	installed = tables_installed();
+	if (installed)
+		confirmed = identity_confirmed();
+	if (installed && confirmed)
+		backlog_open();
+	commit();
+
+	if (installed && !confirmed)
+	{
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("hooks sends nothing for database %u, which is a copy of another one",
+						MyDatabaseId),
+				 errhint("Run SELECT hooks.adopt() in it if it is to send what is queued, or hooks.adopt(discard => true) to begin afresh.")));
+		shared_hold(slot);
+	}
+	if (!installed || !confirmed)
+		return false;
+
+	transport_init();
+	dispatch_init();
+	return true;
+}
+
+static void
+run(void)
+{
+	WaitEventSet *set = make_wait_set();
+	MemoryContext loop_context = AllocSetContextCreate(TopMemoryContext, "hooks loop",
+													   ALLOCSET_DEFAULT_SIZES);
+
+	started_at = last_work = GetCurrentTimestamp();
+	MemoryContextSwitchTo(loop_context);
+	while (!time_to_leave())
+	{
+		uint64		idle_wanted;
+		bool		somebody_waits;
+
+		wait_for_work(set);
+		idle_wanted = pg_atomic_read_u64(&slot->idle_wanted);
+		somebody_waits = idle_wanted != pg_atomic_read_u64(&slot->idle_seen);
+		want_read |= somebody_waits;
+
+		transport_drive();
+		dispatch_answers();
+		if (hooks_enabled)
+		{
+			read_events();
+			start_deliveries();
+		}
+		flush_if_due(somebody_waits);
+		housekeeping();
+		answer_idle(idle_wanted);
+		MemoryContextReset(loop_context);
+	}
+}
+
+void
+hooks_worker_main(Datum arg)
+{
+	slot = shared_slot_number(DatumGetInt32(arg));
+	am_hooks_worker = true;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	BackgroundWorkerInitializeConnectionByOid(slot->database, InvalidOid, 0);
+	if (!shared_worker_attach(slot))
+		proc_exit(0);
+	before_shmem_exit(at_exit, (Datum) 0);
+
+	PG_TRY();
+	{
+		pg_atomic_write_u32(&slot->pending, 0);
+		if (start())
+			run();
+		leaving = true;
+	}
+	PG_CATCH();
+	{
+		failed = true;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	proc_exit(0);
+}
