@@ -1,0 +1,1097 @@
+/*-------------------------------------------------------------------------
+ *
+ * hooks--1.0.sql
+ *		Everything that CREATE EXTENSION hooks makes.
+ *
+ * The schema "hooks" and all that is in it are members of the extension.
+ * stream_hooks and stream_hook_logs are not: they are the application's,
+ * ordinary in every respect, so that a dump carries all that is on them and
+ * DROP EXTENSION leaves them.  hooks.setup() makes or adopts them.
+ *
+ * No other record says which tables these are than the triggers on them: the
+ * hooks table is the one with a trigger that calls hooks.hook_changed(), the
+ * log the one with a trigger that calls hooks.logs_changed(), event tables
+ * those with triggers that call hooks.on_event().  Such a record cannot go
+ * stale: it follows RENAME, SET SCHEMA, dump and restore.
+ *
+ * Functions without SECURITY DEFINER, which are all of them, act as their
+ * caller.  Nothing is granted to PUBLIC but what the end of this file names.
+ *
+ *-------------------------------------------------------------------------
+ */
+
+-- complain if the script is sourced in psql, rather than by CREATE EXTENSION
+\echo Use "CREATE EXTENSION hooks" to load this file. \quit
+
+-- Conditions, templates and messages are UTF-8 all the way to the network.
+DO $$
+BEGIN
+	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN
+		RAISE EXCEPTION 'database "%" has the encoding %, but hooks needs UTF8',
+			pg_catalog.current_database(), pg_catalog.getdatabaseencoding()
+			USING ERRCODE = 'feature_not_supported',
+				  HINT = 'Create a database with CREATE DATABASE ... ENCODING ''UTF8'' TEMPLATE template0.';
+	END IF;
+END
+$$;
+
+CREATE SCHEMA hooks;
+COMMENT ON SCHEMA hooks IS 'machinery and functions of the extension hooks';
+
+
+/*
+ * The queue
+ *
+ * Three tables in turn take what commits queue.  They are only ever appended
+ * to, read, and truncated; nothing in them is updated or deleted, so there is
+ * nothing to vacuum.
+ */
+
+CREATE TABLE hooks.queue_0 (
+	xid			pg_catalog.xid8 NOT NULL,
+	n			pg_catalog.int4 NOT NULL,
+	queued_at	pg_catalog.timestamptz NOT NULL,
+	event_id	pg_catalog.uuid NOT NULL,
+	user_id		pg_catalog.uuid NOT NULL,
+	event_type	pg_catalog.text NOT NULL,
+	event_time	pg_catalog.timestamptz NOT NULL,
+	platform	pg_catalog.text,
+	data		pg_catalog.jsonb,
+	refused		pg_catalog.text
+) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+
+CREATE TABLE hooks.queue_1 (LIKE hooks.queue_0)
+	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+CREATE TABLE hooks.queue_2 (LIKE hooks.queue_0)
+	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+
+CREATE INDEX queue_0_xid_n_idx ON hooks.queue_0 (xid, n);
+CREATE INDEX queue_1_xid_n_idx ON hooks.queue_1 (xid, n);
+CREATE INDEX queue_2_xid_n_idx ON hooks.queue_2 (xid, n);
+
+COMMENT ON TABLE hooks.queue_0 IS
+	'events that wait for the worker, in the order (xid, n): the top-level transaction and the '
+	'number within it; refused says why an event is only to be reported';
+COMMENT ON TABLE hooks.queue_1 IS 'as hooks.queue_0, in turn with it';
+COMMENT ON TABLE hooks.queue_2 IS 'as hooks.queue_0, in turn with it';
+COMMENT ON INDEX hooks.queue_0_xid_n_idx IS 'finds what a transaction queued';
+COMMENT ON INDEX hooks.queue_1_xid_n_idx IS 'finds what a transaction queued';
+COMMENT ON INDEX hooks.queue_2_xid_n_idx IS 'finds what a transaction queued';
+
+CREATE TABLE hooks.ack_0 (
+	xid			pg_catalog.xid8[] NOT NULL,
+	n			pg_catalog.int4[] NOT NULL,
+	hook		pg_catalog.uuid[] NOT NULL,
+	admitted	pg_catalog.bool[] NOT NULL
+) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+
+CREATE TABLE hooks.ack_1 (LIKE hooks.ack_0)
+	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+CREATE TABLE hooks.ack_2 (LIKE hooks.ack_0)
+	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+
+COMMENT ON TABLE hooks.ack_0 IS
+	'what has been done with the rows of hooks.queue_0, a row of arrays per commit of the worker';
+COMMENT ON TABLE hooks.ack_1 IS 'what has been done with the rows of hooks.queue_1';
+COMMENT ON TABLE hooks.ack_2 IS 'what has been done with the rows of hooks.queue_2';
+
+CREATE TABLE hooks.installation (
+	system_identifier	pg_catalog.int8 NOT NULL,
+	database			pg_catalog.oid NOT NULL
+);
+CREATE UNIQUE INDEX installation_one_row ON hooks.installation ((true));
+
+COMMENT ON TABLE hooks.installation IS
+	'the server and database that the queue was filled for; in a copy of the database they differ, '
+	'and nothing of the queue is sent until hooks.adopt() is called';
+COMMENT ON INDEX hooks.installation_one_row IS 'there is one row at most';
+
+INSERT INTO hooks.installation
+SELECT c.system_identifier, d.oid
+FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
+
+CREATE TABLE hooks.interest ();
+COMMENT ON TABLE hooks.interest IS
+	'always empty: sessions remember which users have hooks for what, and forget it when the '
+	'relation cache entry of this table is invalidated, which a change of hooks does; the hooks '
+	'table''s own entry would take the application''s cached plans along';
+
+
+/*
+ * Trigger functions
+ */
+
+CREATE FUNCTION hooks.on_event() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_on_event';
+COMMENT ON FUNCTION hooks.on_event() IS
+	'row trigger of event tables, see hooks.attach(): queues the event if a hook may want it; its '
+	'arguments are the names of the columns id, user, type, data, platform, time, where an empty '
+	'name means that there is none';
+
+CREATE FUNCTION hooks.check_hook() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_check_hook';
+COMMENT ON FUNCTION hooks.check_hook() IS
+	'row trigger of stream_hooks: refuses malformed hooks and keeps updated_at';
+
+CREATE FUNCTION hooks.hook_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_hook_changed';
+COMMENT ON FUNCTION hooks.hook_changed() IS
+	'row and truncate trigger of stream_hooks: tells sessions and worker; also the mark by which '
+	'the table is found';
+
+CREATE FUNCTION hooks.logs_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_logs_changed';
+COMMENT ON FUNCTION hooks.logs_changed() IS
+	'truncate trigger of stream_hook_logs: the mark by which the table is found';
+
+
+/*
+ * Events, conditions, templates, addresses
+ */
+
+CREATE FUNCTION hooks.trigger_lifecycle_event(user_id pg_catalog.uuid, event_type pg_catalog.text,
+											  metadata pg_catalog.jsonb DEFAULT '{}')
+	RETURNS pg_catalog.uuid
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_trigger_lifecycle_event';
+COMMENT ON FUNCTION hooks.trigger_lifecycle_event(uuid, text, jsonb) IS
+	'announces an event that is in no table, such as stream_start and stream_end, in the caller''s '
+	'transaction; returns the id that the log will name';
+
+CREATE FUNCTION hooks.matches(trigger_type pg_catalog.text, conditions pg_catalog.jsonb,
+							  event pg_catalog.jsonb)
+	RETURNS pg_catalog.bool
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_matches';
+COMMENT ON FUNCTION hooks.matches(text, jsonb, jsonb) IS
+	'would an event of that type with these data satisfy the conditions?';
+
+CREATE FUNCTION hooks.render(template pg_catalog.text, event pg_catalog.jsonb,
+							 context pg_catalog.text DEFAULT 'text')
+	RETURNS pg_catalog.text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_render';
+COMMENT ON FUNCTION hooks.render(text, jsonb, text) IS
+	'a template with its variables replaced, as it would be in a text, json or url context';
+
+CREATE FUNCTION hooks.check_address(address pg_catalog.inet)
+	RETURNS pg_catalog.text
+	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'hooks_check_address';
+COMMENT ON FUNCTION hooks.check_address(inet) IS
+	'why this server would not connect to the address; NULL if it would';
+
+CREATE FUNCTION hooks.check_host(host pg_catalog.text)
+	RETURNS pg_catalog.text
+	LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'hooks_check_host';
+COMMENT ON FUNCTION hooks.check_host(text) IS
+	'why this server would not look the host name up; NULL if it would';
+
+
+/*
+ * Watching and running
+ */
+
+CREATE FUNCTION hooks.is_preloaded()
+	RETURNS pg_catalog.bool
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_is_preloaded';
+COMMENT ON FUNCTION hooks.is_preloaded() IS
+	'is the library in shared_preload_libraries, without which nothing is sent?';
+
+CREATE FUNCTION hooks.wait_idle(timeout pg_catalog.interval DEFAULT '30 seconds')
+	RETURNS pg_catalog.bool
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_wait_idle';
+COMMENT ON FUNCTION hooks.wait_idle(interval) IS
+	'waits until nothing is queued or in flight; false if the time has run out before';
+
+CREATE FUNCTION hooks.wake()
+	RETURNS pg_catalog.void
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_wake';
+COMMENT ON FUNCTION hooks.wake() IS
+	'starts the worker of this database if it is not running, and has it look again';
+
+CREATE FUNCTION hooks.stat_values()
+	RETURNS TABLE (name pg_catalog.text, value pg_catalog.int8)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_stat_values' ROWS 20;
+COMMENT ON FUNCTION hooks.stat_values() IS
+	'the counters of this database by name; the view hooks.stat shows them as columns';
+
+-- hooks.stat: one row, a column per counter.  A new counter is one line here.
+DO $$
+DECLARE
+	counters CONSTANT pg_catalog.text[] := ARRAY[
+		['events_queued',		'events that sessions appended to the queue'],
+		['events_too_old',		'events not queued because they were older than hooks.max_event_age'],
+		['events_refused',		'events not queued because the row could not be understood'],
+		['events_read',			'events that the worker has read from the queue'],
+		['deliveries_started',	'attempts that were started'],
+		['skipped_condition',	'skipped because the hook''s conditions were false'],
+		['skipped_cooldown',	'skipped because the hook was in cooldown'],
+		['succeeded',			'attempts that ended in success'],
+		['failed',				'attempts that ended in failure'],
+		['unlogged',			'results that could not be written to the log table'],
+		['in_flight',			'requests under way now'],
+		['waiting',				'deliveries that wait for their turn now'],
+		['rotations',			'queue tables that were emptied']
+	];
+	counter pg_catalog.text[];
+BEGIN
+	EXECUTE 'CREATE VIEW hooks.stat AS SELECT '
+		OPERATOR(pg_catalog.||) (
+			SELECT pg_catalog.string_agg(
+				pg_catalog.format('pg_catalog.max(value) FILTER (WHERE name OPERATOR(pg_catalog.=) %L) AS %I',
+								  counters[i][1], counters[i][1]), ', ' ORDER BY i)
+			FROM pg_catalog.generate_subscripts(counters, 1) AS i)
+		OPERATOR(pg_catalog.||) ' FROM hooks.stat_values()';
+	FOREACH counter SLICE 1 IN ARRAY counters LOOP
+		EXECUTE pg_catalog.format('COMMENT ON COLUMN hooks.stat.%I IS %L', counter[1], counter[2]);
+	END LOOP;
+END
+$$;
+COMMENT ON VIEW hooks.stat IS
+	'counters of this database since the server started; each column has a comment (\d+ hooks.stat)';
+
+CREATE FUNCTION hooks.adopt(discard pg_catalog.bool DEFAULT false)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF discard THEN
+		TRUNCATE hooks.queue_0, hooks.queue_1, hooks.queue_2,
+			hooks.ack_0, hooks.ack_1, hooks.ack_2;
+	END IF;
+	DELETE FROM hooks.installation;
+	INSERT INTO hooks.installation
+	SELECT c.system_identifier, d.oid
+	FROM pg_control_system() AS c, pg_database AS d
+	WHERE d.datname = current_database();
+	PERFORM hooks.wake();
+END
+$$;
+COMMENT ON FUNCTION hooks.adopt(bool) IS
+	'makes this database, a copy of another, the owner of its queue: what is queued is sent from '
+	'here on, or thrown away if discard is true';
+
+
+/*
+ * Private parts of setup(), attach() and detach()
+ */
+
+CREATE FUNCTION hooks.setup_own(relation pg_catalog.regclass)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	class pg_class;
+BEGIN
+	SELECT * INTO class FROM pg_class WHERE oid = relation;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'relation with OID % does not exist', relation::oid
+			USING ERRCODE = 'undefined_table';
+	END IF;
+	IF class.relkind NOT IN ('r', 'p') THEN
+		RAISE EXCEPTION '"%" is not a table', relation
+			USING ERRCODE = 'wrong_object_type',
+				  DETAIL = format('It is %s.',
+								  CASE class.relkind WHEN 'v' THEN 'a view'
+													 WHEN 'm' THEN 'a materialized view'
+													 WHEN 'f' THEN 'a foreign table'
+													 WHEN 'S' THEN 'a sequence'
+													 WHEN 'c' THEN 'a composite type'
+													 ELSE 'an index' END),
+				  HINT = 'An ordinary or a partitioned table is needed.';
+	END IF;
+	IF NOT pg_has_role(class.relowner, 'USAGE') THEN
+		RAISE EXCEPTION 'must be owner of table "%"', relation
+			USING ERRCODE = 'insufficient_privilege',
+				  DETAIL = format('It belongs to "%s".', pg_get_userbyid(class.relowner));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_own(regclass) IS
+	'raises an error unless this is a table and the caller owns it';
+
+CREATE FUNCTION hooks.setup_problems(relation pg_catalog.regclass, wanted pg_catalog.json)
+	RETURNS pg_catalog.text[]
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- What a kind of column accepts.  Domains count as what they are made of.
+	kinds CONSTANT json := '{
+		"uuid": "{uuid}", "text": "{text,varchar}", "label": "{text,varchar}", "boolean": "{boolean}",
+		"integer": "{integer,bigint}", "jsonb": "{jsonb}", "timestamp": "{timestamptz,timestamp}"}';
+	problems text[] := '{}';
+	want record;
+	kind text;
+	accepted regtype[];
+	attribute record;
+	type record;
+	typid oid;
+	typmod integer;
+	length integer;
+BEGIN
+	FOR want IN SELECT key AS name, value AS terms FROM json_each_text(wanted) LOOP
+		kind := split_part(want.terms, ' ', 1);
+		accepted := (kinds ->> kind)::regtype[];
+		length := substring(want.terms FROM '\d+');
+
+		SELECT a.attname, a.atttypid, a.atttypmod, a.attnotnull INTO attribute
+		FROM pg_attribute AS a
+		WHERE a.attrelid = relation AND a.attname = want.name AND a.attnum > 0 AND NOT a.attisdropped;
+		IF NOT FOUND THEN
+			problems := problems || format('Column "%s" of "%s" does not exist.', want.name, relation);
+			CONTINUE;
+		END IF;
+
+		typid := attribute.atttypid;
+		typmod := attribute.atttypmod;
+		LOOP
+			SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod INTO type
+			FROM pg_type AS t WHERE t.oid = typid;
+			EXIT WHEN type.typtype <> 'd';
+			typid := type.typbasetype;
+			typmod := greatest(typmod, type.typtypmod);
+		END LOOP;
+
+		IF type.oid <> ALL (accepted) AND NOT (kind = 'label' AND type.typtype = 'e') THEN
+			problems := problems || format('Column "%s" of "%s" has the type %s, but must be %s.',
+				want.name, relation, format_type(attribute.atttypid, attribute.atttypmod),
+				array_to_string(accepted, ' or ') || CASE kind WHEN 'label' THEN ' or an enum' ELSE '' END);
+		ELSIF length > typmod - 4 AND typmod > 0 THEN
+			problems := problems || format('Column "%s" of "%s" has the type %s, but must hold %s characters.',
+				want.name, relation, format_type(attribute.atttypid, attribute.atttypmod), length);
+		END IF;
+		IF attribute.attnotnull AND want.terms LIKE '% null' THEN
+			problems := problems || format('Column "%s" of "%s" must allow nulls.', want.name, relation);
+		END IF;
+	END LOOP;
+	RETURN problems;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_problems(regclass, json) IS
+	'sentences about columns that are missing or not of the wanted kind; a kind may be followed by '
+	'the number of characters to hold, and by "null" when NULL is written to the column';
+
+CREATE FUNCTION hooks.setup_trigger(relation pg_catalog.regclass, name pg_catalog.name,
+									events pg_catalog.text, level pg_catalog.text,
+									function pg_catalog.regproc, always pg_catalog.bool,
+									comment pg_catalog.text)
+	RETURNS pg_catalog.bool
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	existing pg_trigger;
+	is_new bool;
+BEGIN
+	-- It may have another name by now.  Bit 0 of tgtype says FOR EACH ROW.
+	SELECT * INTO existing FROM pg_trigger AS t
+	WHERE t.tgrelid = relation AND t.tgfoid = function
+		AND (t.tgtype & 1) = CASE level WHEN 'ROW' THEN 1 ELSE 0 END
+	LIMIT 1;
+	is_new := NOT FOUND;
+	IF is_new THEN
+		EXECUTE format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION %s()',
+					   name, events, relation, level, function);
+		EXECUTE format('COMMENT ON TRIGGER %I ON %s IS %L', name, relation, comment);
+		PERFORM hooks.setup_leave_with_extension(relation, name);
+	END IF;
+
+	-- Also mends what ENABLE TRIGGER ALL after a data-only restore has done.
+	IF always AND (is_new OR existing.tgenabled <> 'A') THEN
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I',
+					   relation, coalesce(existing.tgname, name));
+	END IF;
+	RETURN is_new;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_trigger(regclass, name, text, text, regproc, bool, text) IS
+	'creates a trigger of hooks or logs unless it is there; says whether it did';
+
+CREATE FUNCTION hooks.setup_leave_with_extension(relation pg_catalog.regclass, name pg_catalog.name)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- Citus refuses the command; there, DROP EXTENSION hooks needs CASCADE.
+	IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') THEN
+		EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION hooks', name, relation);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_leave_with_extension(regclass, name) IS
+	'has DROP EXTENSION hooks take the trigger along';
+
+CREATE FUNCTION hooks.setup_attached_through(relation pg_catalog.regclass)
+	RETURNS pg_catalog.regclass
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.tgrelid::regclass
+	FROM pg_trigger AS t
+	WHERE t.tgfoid = 'hooks.on_event'::regproc AND t.tgparentid = 0
+		AND (t.tgrelid = relation OR t.tgrelid IN (SELECT relid FROM pg_partition_ancestors(relation)))
+	ORDER BY t.tgrelid = relation
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION hooks.setup_attached_through(regclass) IS
+	'the attached table through which rows of this one fire hooks: itself or one that it is a partition of';
+
+CREATE FUNCTION hooks.setup_index(relation pg_catalog.regclass, columns pg_catalog.text[],
+								  predicate pg_catalog.text DEFAULT NULL)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (
+		SELECT FROM pg_index AS i
+			JOIN pg_class AS c ON c.oid = i.indexrelid
+			JOIN pg_am AS a ON a.oid = c.relam
+		WHERE i.indrelid = relation AND i.indisvalid AND a.amname = 'btree'
+			AND i.indnkeyatts >= cardinality(columns)
+			AND columns = ARRAY(SELECT pg_get_indexdef(i.indexrelid, n, true)
+								FROM generate_series(1, cardinality(columns)) AS n ORDER BY n)
+			AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = predicate))
+	THEN
+		-- Without a name, so that the server finds one that is free.
+		EXECUTE format('CREATE INDEX ON %s (%s) %s', relation,
+					   array_to_string(columns, ', '), 'WHERE ' || predicate);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_index(regclass, text[], text) IS
+	'creates an index unless one that begins with these columns is there';
+
+CREATE FUNCTION hooks.setup_create(relation pg_catalog.text, definition pg_catalog.text)
+	RETURNS pg_catalog.regclass
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE format('CREATE TABLE %s %s', relation, definition);
+	-- In CREATE EXTENSION, every new table becomes a member at first.
+	IF EXISTS (SELECT FROM pg_depend
+			   WHERE classid = 'pg_class'::regclass AND objid = relation::regclass
+				   AND refclassid = 'pg_extension'::regclass AND deptype = 'e')
+	THEN
+		EXECUTE format('ALTER EXTENSION hooks DROP TABLE %s', relation);
+	END IF;
+	RETURN relation::regclass;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_create(text, text) IS
+	'creates a table that is no member of the extension';
+
+CREATE FUNCTION hooks.setup_create_hooks(relation pg_catalog.text)
+	RETURNS pg_catalog.regclass
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- Space is left in each page, so that a new last_triggered_at stays in it.
+	PERFORM hooks.setup_create(relation, $table$(
+		id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
+		user_id uuid NOT NULL,
+		name text NOT NULL
+			CONSTRAINT stream_hooks_name_has_1_to_200_characters
+			CHECK (char_length(name) BETWEEN 1 AND 200),
+		enabled boolean NOT NULL DEFAULT true,
+		trigger_type text NOT NULL
+			CONSTRAINT stream_hooks_trigger_type_is_known
+			CHECK (trigger_type IN ('donation', 'follow', 'raid', 'subscription',
+									'stream_start', 'stream_end', 'chat_message')),
+		conditions jsonb DEFAULT '{}',
+		action_type text NOT NULL
+			CONSTRAINT stream_hooks_action_type_is_known
+			CHECK (action_type IN ('webhook', 'discord_message', 'chat_message', 'email')),
+		action_config jsonb NOT NULL,
+		cooldown_seconds integer NOT NULL DEFAULT 0
+			CONSTRAINT stream_hooks_cooldown_is_0_to_86400_seconds
+			CHECK (cooldown_seconds BETWEEN 0 AND 86400),
+		last_triggered_at timestamptz,
+		inserted_at timestamptz NOT NULL DEFAULT now(),
+		updated_at timestamptz NOT NULL DEFAULT now()
+	) WITH (fillfactor = 80)$table$);
+
+	EXECUTE format($comments$
+		COMMENT ON TABLE %1$s IS 'when an event of this type happens to this user, do this action';
+		COMMENT ON COLUMN %1$s.user_id IS 'whose events the hook waits for';
+		COMMENT ON COLUMN %1$s.name IS 'for people; also sent as hook_name';
+		COMMENT ON COLUMN %1$s.enabled IS 'false: events pass by, without a log row';
+		COMMENT ON COLUMN %1$s.trigger_type IS 'donation, follow, raid, subscription, stream_start, '
+			'stream_end or chat_message';
+		COMMENT ON COLUMN %1$s.conditions IS 'what the event must satisfy, all of it; NULL or {}: every event';
+		COMMENT ON COLUMN %1$s.action_type IS 'webhook, discord_message, chat_message or email';
+		COMMENT ON COLUMN %1$s.action_config IS 'settings of the action';
+		COMMENT ON COLUMN %1$s.cooldown_seconds IS 'how long after an action the next one may follow';
+		COMMENT ON COLUMN %1$s.last_triggered_at IS 'when an action was admitted last; the cooldown runs from here';
+		COMMENT ON COLUMN %1$s.updated_at IS 'kept by a trigger'
+		$comments$, relation);
+	RETURN relation::regclass;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_create_hooks(text) IS 'creates stream_hooks under that name';
+
+CREATE FUNCTION hooks.setup_create_logs(relation pg_catalog.text,
+										hooks_table pg_catalog.regclass)
+	RETURNS pg_catalog.regclass
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM hooks.setup_create(relation, format($table$(
+		id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
+		hook_id uuid NOT NULL REFERENCES %s (id) ON DELETE CASCADE,
+		user_id uuid NOT NULL,
+		stream_event_id uuid,
+		trigger_type text NOT NULL,
+		action_type text NOT NULL,
+		status text NOT NULL
+			CONSTRAINT stream_hook_logs_status_is_known
+			CHECK (status IN ('success', 'failure', 'skipped_cooldown', 'skipped_condition')),
+		error_message text,
+		executed_at timestamptz NOT NULL,
+		duration_ms integer,
+		inserted_at timestamptz NOT NULL DEFAULT now(),
+		attempt integer NOT NULL DEFAULT 1,
+		response_status integer
+	)$table$, hooks_table));
+
+	EXECUTE format($comments$
+		COMMENT ON TABLE %1$s IS 'what hooks did: a row per attempt of an action, and per event skipped';
+		COMMENT ON COLUMN %1$s.stream_event_id IS 'the event''s id; it need not be in a table (any more)';
+		COMMENT ON COLUMN %1$s.trigger_type IS 'copied from the hook';
+		COMMENT ON COLUMN %1$s.action_type IS 'copied from the hook';
+		COMMENT ON COLUMN %1$s.status IS 'success, failure, skipped_cooldown or skipped_condition';
+		COMMENT ON COLUMN %1$s.error_message IS 'why it failed; NULL for success';
+		COMMENT ON COLUMN %1$s.executed_at IS 'when the attempt started or the event was skipped';
+		COMMENT ON COLUMN %1$s.duration_ms IS 'what the attempt took; 0 for skips';
+		COMMENT ON COLUMN %1$s.attempt IS 'counts the attempts of one delivery, from 1';
+		COMMENT ON COLUMN %1$s.response_status IS 'the status that was answered, if any'
+		$comments$, relation);
+	RETURN relation::regclass;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_create_logs(text, regclass) IS 'creates stream_hook_logs under that name';
+
+CREATE FUNCTION hooks.setup_refers(relation pg_catalog.regclass)
+	RETURNS pg_catalog.bool
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM pg_constraint AS c
+					   JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
+				   WHERE c.conrelid = relation AND c.contype = 'f' AND a.attname = 'user_id')
+$$;
+COMMENT ON FUNCTION hooks.setup_refers(regclass) IS 'has user_id a foreign key?';
+
+CREATE FUNCTION hooks.setup_has_key(relation pg_catalog.regclass)
+	RETURNS pg_catalog.bool
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM pg_index AS i
+					   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+				   WHERE i.indrelid = relation AND a.attname = 'id' AND i.indnkeyatts = 1
+					   AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL)
+$$;
+COMMENT ON FUNCTION hooks.setup_has_key(regclass) IS 'can id be referred to?';
+
+CREATE FUNCTION hooks.setup_reference(relation pg_catalog.regclass, users pg_catalog.regclass)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	violation text;
+BEGIN
+	IF NOT hooks.setup_refers(relation) THEN
+		EXECUTE format('ALTER TABLE %s ADD FOREIGN KEY (user_id) REFERENCES %s (id) ON DELETE CASCADE',
+					   relation, users);
+	END IF;
+EXCEPTION
+	-- Not left NOT VALID: then the log would refuse rows of the very hooks in question.
+	WHEN foreign_key_violation THEN
+		GET STACKED DIAGNOSTICS violation = PG_EXCEPTION_DETAIL;
+		RAISE NOTICE 'foreign key from "%" to "%" was not added', relation, users
+			USING DETAIL = violation,
+				  HINT = 'Delete the rows of users that do not exist and call hooks.setup() again.';
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_reference(regclass, regclass) IS
+	'adds the foreign key from user_id to users, unless there is one or the rows do not permit it';
+
+CREATE FUNCTION hooks.setup_adopted(relation pg_catalog.regclass)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	difference record;
+BEGIN
+	RAISE NOTICE 'existing table "%" is taken into use', relation
+		USING DETAIL = (SELECT format('It belongs to "%s".', pg_get_userbyid(c.relowner))
+						FROM pg_class AS c WHERE c.oid = relation);
+
+	FOR difference IN
+		SELECT string_agg(format('"%s"', a.attname), ', ' ORDER BY a.attnum) AS columns
+		FROM pg_attribute AS a
+		WHERE a.attrelid = relation AND a.atttypid = 'timestamp'::regtype AND NOT a.attisdropped
+			AND a.attname IN ('inserted_at', 'updated_at', 'last_triggered_at', 'executed_at')
+		HAVING count(*) > 0
+	LOOP
+		RAISE NOTICE 'timestamps without time zone in "%" are taken as UTC', relation
+			USING DETAIL = format('The columns are %s.', difference.columns);
+	END LOOP;
+
+	FOR difference IN
+		SELECT c.conname, a.attname,
+			format('ALTER TABLE %s DROP CONSTRAINT %I', relation, c.conname) AS dropped,
+			format('ADD CONSTRAINT %I %s', c.conname, regexp_replace(
+				pg_get_constraintdef(c.oid),
+				'^(FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)'
+				'(?: MATCH FULL)?(?: ON UPDATE (?:CASCADE|RESTRICT|SET NULL|SET DEFAULT))?)'
+				'(?: ON DELETE RESTRICT)?',
+				'\1 ON DELETE CASCADE')) AS added
+		FROM pg_constraint AS c
+			JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
+		WHERE c.conrelid = relation AND c.contype = 'f'
+			AND (a.attname = 'stream_event_id'
+				 OR a.attname IN ('hook_id', 'user_id') AND c.confdeltype IN ('a', 'r'))
+		ORDER BY a.attname, c.conname
+	LOOP
+		IF difference.attname = 'stream_event_id' THEN
+			RAISE WARNING 'foreign key "%" of "%" would refuse log rows', difference.conname, relation
+				USING DETAIL = 'Lifecycle events and deleted events are in no table.',
+					  HINT = difference.dropped || ';';
+		ELSE
+			RAISE NOTICE 'foreign key "%" of "%" has no ON DELETE CASCADE', difference.conname, relation
+				USING DETAIL = CASE difference.attname
+								   WHEN 'hook_id' THEN 'A hook that has logged cannot be deleted.'
+								   ELSE 'A user who has rows in the table cannot be deleted.' END,
+					  HINT = format('%s, %s;', difference.dropped, difference.added);
+		END IF;
+	END LOOP;
+
+	FOR difference IN
+		SELECT pg_get_userbyid(c.relowner) AS owner
+		FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
+		WHERE c.oid = relation AND c.relrowsecurity AND c.relforcerowsecurity
+			AND NOT r.rolsuper AND NOT r.rolbypassrls
+	LOOP
+		RAISE WARNING 'row-level security is forced on "%"', relation
+			USING DETAIL = format('Hooks are run as the owner, "%s", who is not exempt from it.',
+								  difference.owner),
+				  HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', relation);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup_adopted(regclass) IS
+	'says what is different in a table that was there before';
+
+
+/*
+ * Setting up
+ */
+
+CREATE FUNCTION hooks.attach(events pg_catalog.regclass,
+							 id_column pg_catalog.name DEFAULT 'id',
+							 user_column pg_catalog.name DEFAULT 'user_id',
+							 type_column pg_catalog.name DEFAULT 'type',
+							 data_column pg_catalog.name DEFAULT 'data',
+							 platform_column pg_catalog.name DEFAULT 'platform',
+							 time_column pg_catalog.name DEFAULT 'inserted_at',
+							 mode pg_catalog.text DEFAULT 'origin')
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	columns text[];
+	wanted json;
+	problems text[];
+	arguments bytea;
+	enabled "char";
+	attached regclass;
+	existing record;
+	found_it bool := false;
+BEGIN
+	IF events IS NULL THEN
+		RAISE EXCEPTION 'events must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	enabled := CASE mode WHEN 'origin' THEN 'O' WHEN 'replica' THEN 'R' END;
+	IF enabled IS NULL THEN
+		RAISE EXCEPTION 'invalid mode "%"', mode
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Modes are "origin", for rows that sessions insert, and "replica", for rows '
+						 'that logical replication brings.';
+	END IF;
+	PERFORM hooks.setup_own(events);
+
+	-- One trigger in a tree of partitions, or an event would be queued twice.
+	attached := hooks.setup_attached_through(events);
+	IF attached <> events THEN
+		RAISE EXCEPTION 'cannot attach table "%"', events
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = format('It is a partition of "%s", which is attached.', attached);
+	END IF;
+	SELECT t.tgrelid INTO attached
+	FROM pg_trigger AS t JOIN pg_partition_tree(events) AS p ON p.relid = t.tgrelid
+	WHERE t.tgfoid = 'hooks.on_event'::regproc AND t.tgparentid = 0 AND t.tgrelid <> events
+	ORDER BY t.tgrelid::regclass::text
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'cannot attach table "%"', events
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = format('Its partition "%s" is attached by itself.', attached),
+				  HINT = format('Call hooks.detach(%L) first.', attached);
+	END IF;
+
+	-- Columns that an event can do without: not named, or not there under their usual name.
+	IF platform_column = 'platform' AND NOT EXISTS (
+		SELECT FROM pg_attribute AS a
+		WHERE a.attrelid = events AND a.attname = platform_column AND NOT a.attisdropped)
+	THEN
+		platform_column := '';
+	END IF;
+	IF time_column = 'inserted_at' AND NOT EXISTS (
+		SELECT FROM pg_attribute AS a
+		WHERE a.attrelid = events AND a.attname = time_column AND NOT a.attisdropped)
+	THEN
+		time_column := '';
+	END IF;
+	columns := ARRAY(SELECT coalesce(c, '') FROM unnest(ARRAY[
+		id_column, user_column, type_column, data_column, platform_column, time_column])
+		WITH ORDINALITY AS given (c, n) ORDER BY n);
+
+	SELECT json_object_agg(columns[k.n], k.kind ORDER BY k.n) INTO wanted
+	FROM unnest(ARRAY['uuid', 'uuid', 'label', 'jsonb', 'label', 'timestamp']) WITH ORDINALITY AS k (kind, n)
+	WHERE k.n <= 4 OR columns[k.n] <> '';
+	problems := hooks.setup_problems(events, wanted);
+	IF problems <> '{}' THEN
+		RAISE EXCEPTION 'cannot attach table "%"', events
+			USING ERRCODE = 'invalid_table_definition',
+				  DETAIL = array_to_string(problems, E'\n'),
+				  HINT = 'Name the columns: hooks.attach(events, id_column => ..., user_column => ..., '
+						 'type_column => ..., data_column => ..., platform_column => ..., time_column => ...).';
+	END IF;
+
+	-- Keep a trigger with the same arguments, with whatever was done to it; drop others.
+	SELECT string_agg(convert_to(c, 'UTF8') || decode('00', 'hex'), '' ORDER BY n) INTO arguments
+	FROM unnest(columns) WITH ORDINALITY AS given (c, n);
+	FOR existing IN
+		SELECT t.tgname, t.tgargs FROM pg_trigger AS t
+		WHERE t.tgrelid = events AND t.tgfoid = 'hooks.on_event'::regproc
+		ORDER BY t.tgname
+	LOOP
+		IF existing.tgargs <> arguments OR found_it THEN
+			EXECUTE format('DROP TRIGGER %I ON %s', existing.tgname, events);
+		ELSE
+			found_it := true;
+			-- Partitions' copies can be in another state, as after a data-only restore.
+			IF EXISTS (SELECT FROM pg_trigger AS t
+					   WHERE t.tgfoid = 'hooks.on_event'::regproc AND t.tgenabled <> enabled
+						   AND (t.tgrelid = events OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(events))))
+			THEN
+				EXECUTE format('ALTER TABLE %s ENABLE %s TRIGGER %I', events,
+							   CASE mode WHEN 'replica' THEN 'REPLICA' END, existing.tgname);
+			END IF;
+		END IF;
+	END LOOP;
+	IF found_it THEN
+		RETURN;
+	END IF;
+
+	EXECUTE format('CREATE TRIGGER hooks_event AFTER INSERT ON %s FOR EACH ROW '
+				   'EXECUTE FUNCTION hooks.on_event(%s)', events,
+				   (SELECT string_agg(quote_literal(c), ', ' ORDER BY n)
+					FROM unnest(columns) WITH ORDINALITY AS given (c, n)));
+	EXECUTE format('COMMENT ON TRIGGER hooks_event ON %s IS %L', events,
+				   'queues events that hooks want; made by hooks.attach(), removed by hooks.detach()');
+	PERFORM hooks.setup_leave_with_extension(events, 'hooks_event');
+	IF mode = 'replica' THEN
+		EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER hooks_event', events);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.attach(regclass, name, name, name, name, name, name, text) IS
+	'makes rows inserted into the table events that fire hooks; the names of its columns, where no '
+	'platform and no time column is needed; mode "replica": rows that logical replication brings, '
+	'instead of rows that sessions insert';
+
+CREATE FUNCTION hooks.detach(events pg_catalog.regclass)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	attached regclass;
+	existing record;
+BEGIN
+	IF events IS NULL THEN
+		RAISE EXCEPTION 'events must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	PERFORM hooks.setup_own(events);
+	attached := hooks.setup_attached_through(events);
+	IF attached <> events THEN
+		RAISE EXCEPTION 'cannot detach table "%"', events
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = format('It is a partition of "%s", which is attached.', attached),
+				  HINT = format('Call hooks.detach(%L).', attached);
+	ELSIF attached IS NULL THEN
+		RAISE NOTICE 'table "%" is not attached', events;
+	END IF;
+	FOR existing IN
+		SELECT t.tgname FROM pg_trigger AS t
+		WHERE t.tgrelid = events AND t.tgfoid = 'hooks.on_event'::regproc
+		ORDER BY t.tgname
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', existing.tgname, events);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION hooks.detach(regclass) IS 'undoes hooks.attach()';
+
+CREATE FUNCTION hooks.setup(schema pg_catalog.text DEFAULT 'public',
+							users pg_catalog.regclass DEFAULT NULL,
+							events pg_catalog.regclass DEFAULT NULL)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	namespace CONSTANT regnamespace := to_regnamespace(quote_ident(schema));
+	hooks_name CONSTANT text := namespace || '.stream_hooks';
+	logs_name CONSTANT text := namespace || '.stream_hook_logs';
+	users_table CONSTANT regclass := coalesce(users, to_regclass(namespace || '.users'));
+	events_table CONSTANT regclass := coalesce(events, to_regclass(namespace || '.stream_events'));
+	marked regclass[];
+	hooks_table regclass;
+	logs_table regclass;
+	hooks_created bool;
+	logs_created bool;
+	problems text[] := '{}';
+	detail text;
+BEGIN
+	IF namespace IS NULL THEN
+		RAISE EXCEPTION 'schema "%" does not exist', coalesce(schema, '')
+			USING ERRCODE = 'invalid_schema_name';
+	END IF;
+
+	-- Which tables, whatever their names are by now.
+	marked := ARRAY(SELECT DISTINCT t.tgrelid::regclass FROM pg_trigger AS t
+					WHERE t.tgfoid = 'hooks.hook_changed'::regproc AND t.tgparentid = 0);
+	hooks_table := coalesce(marked[1], to_regclass(hooks_name));
+	IF cardinality(marked) > 1 THEN
+		RAISE EXCEPTION 'more than one table of hooks: "%"', array_to_string(marked, '", "')
+			USING ERRCODE = 'duplicate_table',
+				  HINT = 'Drop all but one of them, or their triggers that call hooks.hook_changed().';
+	ELSIF (SELECT c.relnamespace <> namespace FROM pg_class AS c WHERE c.oid = hooks_table) THEN
+		RAISE EXCEPTION 'hooks are kept in "%" already', hooks_table
+			USING ERRCODE = 'duplicate_table',
+				  DETAIL = 'A database has one table of hooks.',
+				  HINT = format('Move it and its log with ALTER TABLE ... SET SCHEMA %I, or drop them.', schema);
+	END IF;
+	SELECT t.tgrelid INTO logs_table FROM pg_trigger AS t
+	WHERE t.tgfoid = 'hooks.logs_changed'::regproc AND t.tgparentid = 0 LIMIT 1;
+	logs_table := coalesce(logs_table, to_regclass(logs_name));
+	hooks_created := hooks_table IS NULL;
+	logs_created := logs_table IS NULL;
+
+	-- Look at everything that exists before anything is changed.
+	IF NOT hooks_created THEN
+		PERFORM hooks.setup_own(hooks_table);
+		problems := hooks.setup_problems(hooks_table, '{
+			"id": "uuid", "user_id": "uuid", "name": "text", "enabled": "boolean",
+			"trigger_type": "text", "conditions": "jsonb", "action_type": "text",
+			"action_config": "jsonb", "cooldown_seconds": "integer",
+			"last_triggered_at": "timestamp null", "inserted_at": "timestamp",
+			"updated_at": "timestamp"}');
+		IF NOT hooks.setup_has_key(hooks_table) THEN
+			problems := problems || format('Column "id" of "%s" is neither a primary key nor unique.', hooks_table);
+		END IF;
+	END IF;
+	IF NOT logs_created THEN
+		PERFORM hooks.setup_own(logs_table);
+		problems := problems || hooks.setup_problems(logs_table, '{
+			"id": "uuid", "hook_id": "uuid", "user_id": "uuid", "stream_event_id": "uuid",
+			"trigger_type": "text 12", "action_type": "text 15", "status": "text 17",
+			"error_message": "text 500 null", "executed_at": "timestamp", "duration_ms": "integer",
+			"inserted_at": "timestamp"}');
+		SELECT problems || hooks.setup_problems(logs_table, json_object_agg(a.attname, 'integer' ||
+				CASE a.attname WHEN 'response_status' THEN ' null' ELSE '' END ORDER BY a.attnum))
+			INTO problems
+		FROM pg_attribute AS a
+		WHERE a.attrelid = logs_table AND a.attname IN ('attempt', 'response_status') AND NOT a.attisdropped;
+		problems := problems || ARRAY(
+			SELECT format('Column "%s" of "%s" is not known to hooks, but can be neither null nor '
+						  'left to a default.', a.attname, logs_table)
+			FROM pg_attribute AS a
+			WHERE a.attrelid = logs_table AND a.attnum > 0 AND NOT a.attisdropped
+				AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+				AND a.attname NOT IN ('id', 'hook_id', 'user_id', 'stream_event_id', 'trigger_type',
+					'action_type', 'status', 'error_message', 'executed_at', 'duration_ms', 'inserted_at',
+					'attempt', 'response_status')
+			ORDER BY a.attnum);
+	END IF;
+	IF problems <> '{}' THEN
+		RAISE EXCEPTION 'cannot use the existing tables in schema "%"', schema
+			USING ERRCODE = 'invalid_table_definition',
+				  DETAIL = array_to_string(problems, E'\n'),
+				  HINT = 'Alter the tables, or move them out of the schema.';
+	END IF;
+
+	IF hooks_created THEN
+		hooks_table := hooks.setup_create_hooks(hooks_name);
+	END IF;
+	IF logs_created THEN
+		logs_table := hooks.setup_create_logs(logs_name, hooks_table);
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = logs_table AND attname = 'attempt') THEN
+		EXECUTE format('ALTER TABLE %s ADD attempt integer NOT NULL DEFAULT 1', logs_table);
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = logs_table AND attname = 'response_status') THEN
+		EXECUTE format('ALTER TABLE %s ADD response_status integer', logs_table);
+	END IF;
+
+	-- Who wants this event; a user's hooks, oldest first; a user's log; a hook's log;
+	-- log rows to be deleted for their age.  The last is no BRIN index, which would come
+	-- to cover the whole table once new rows take the places of deleted ones.
+	PERFORM hooks.setup_index(hooks_table, '{user_id,trigger_type}', 'enabled');
+	PERFORM hooks.setup_index(hooks_table, '{user_id,inserted_at}');
+	PERFORM hooks.setup_index(logs_table, '{user_id,inserted_at}');
+	PERFORM hooks.setup_index(logs_table, '{hook_id,inserted_at}');
+	PERFORM hooks.setup_index(logs_table, '{inserted_at}');
+
+	PERFORM hooks.setup_trigger(hooks_table, 'hooks_check', 'BEFORE INSERT OR UPDATE', 'ROW',
+		'hooks.check_hook', false, 'refuses malformed hooks and keeps updated_at');
+	PERFORM hooks.setup_trigger(hooks_table, 'hooks_truncated', 'AFTER TRUNCATE', 'STATEMENT',
+		'hooks.hook_changed', true, 'tells sessions and worker that hooks have changed');
+	IF hooks.setup_trigger(hooks_table, 'hooks_changed', 'AFTER INSERT OR UPDATE OR DELETE', 'ROW',
+			'hooks.hook_changed', true,
+			'tells sessions and worker that hooks have changed; marks the table of hooks')
+		AND NOT hooks_created
+	THEN
+		PERFORM hooks.setup_adopted(hooks_table);
+	END IF;
+	IF hooks.setup_trigger(logs_table, 'hooks_logs', 'AFTER TRUNCATE', 'STATEMENT',
+			'hooks.logs_changed', false, 'marks the table that hooks are logged in')
+		AND NOT logs_created
+	THEN
+		PERFORM hooks.setup_adopted(logs_table);
+	END IF;
+
+	IF hooks.setup_has_key(users_table) AND hooks.setup_problems(users_table, '{"id": "uuid"}') = '{}' THEN
+		-- Tables that are not of our making, as their constraints tell, get no
+		-- foreign key unasked.  The log refers to users only if hooks do, so that it
+		-- never refuses a row of a hook.
+		IF users IS NOT NULL
+			OR EXISTS (SELECT FROM pg_constraint AS c
+					   WHERE c.conrelid = hooks_table AND c.conname = 'stream_hooks_trigger_type_is_known')
+		THEN
+			PERFORM hooks.setup_reference(hooks_table, users_table);
+		END IF;
+		IF hooks.setup_refers(hooks_table)
+			AND (users IS NOT NULL
+				 OR EXISTS (SELECT FROM pg_constraint AS c
+							WHERE c.conrelid = logs_table AND c.conname = 'stream_hook_logs_status_is_known'))
+		THEN
+			PERFORM hooks.setup_reference(logs_table, users_table);
+		END IF;
+	ELSIF users IS NOT NULL THEN
+		RAISE EXCEPTION 'cannot refer to table "%"', users
+			USING ERRCODE = 'invalid_foreign_key',
+				  DETAIL = 'It has no column "id" that is of type uuid and a primary key or unique.';
+	ELSIF hooks_created AND users_table IS NOT NULL THEN
+		RAISE NOTICE 'no foreign keys to "%"', users_table
+			USING DETAIL = 'It has no column "id" that is of type uuid and a primary key or unique.';
+	END IF;
+
+	IF events_table IS NOT NULL AND hooks.setup_attached_through(events_table) IS NULL THEN
+		BEGIN
+			PERFORM hooks.attach(events_table);
+		EXCEPTION
+			-- A table that nobody has named may be something else altogether.
+			WHEN invalid_table_definition OR wrong_object_type OR insufficient_privilege
+				OR object_not_in_prerequisite_state
+			THEN
+				IF events IS NOT NULL THEN
+					RAISE;
+				END IF;
+				GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+				RAISE WARNING 'table "%" was not attached', events_table
+					USING DETAIL = detail,
+						  HINT = format('Attach it with hooks.attach(%L, ...).', events_table);
+		END;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.setup(text, regclass, regclass) IS
+	'creates stream_hooks and stream_hook_logs in the schema, or takes those that are there into '
+	'use, and attaches stream_events; called again, it completes what was missing';
+
+
+/*
+ * Privileges
+ *
+ * An application needs none to insert events.  A role that is to call setup,
+ * attach and detach for its own tables, or to restore a dump of them, needs
+ * GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hooks.
+ */
+
+REVOKE ALL ON ALL TABLES IN SCHEMA hooks FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hooks FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA hooks TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.matches(text, jsonb, jsonb) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.render(text, jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;
+
+GRANT SELECT ON hooks.stat TO pg_monitor;
+GRANT EXECUTE ON FUNCTION hooks.stat_values() TO pg_monitor;
+
+
+/*
+ * The application's tables, unless they come from a dump
+ */
+
+DO $$
+DECLARE
+	-- Every dump sets it, unless made or restored with --enable-row-security.
+	is_off CONSTANT pg_catalog.bool :=
+		pg_catalog.current_setting('row_security') OPERATOR(pg_catalog.=) 'off';
+	-- What pg_dump writes.
+	is_dumped CONSTANT pg_catalog.bool :=
+		pg_catalog.current_query() OPERATOR(pg_catalog.~*) 'extension\s+if\s+not\s+exists\s+hooks\s+with\s+schema';
+BEGIN
+	IF NOT hooks.is_preloaded() THEN
+		RAISE WARNING 'library "hooks" is not loaded by the server'
+			USING DETAIL = 'Events are queued, but nothing is sent.',
+				  HINT = 'Add "hooks" to shared_preload_libraries in postgresql.conf and restart the server.';
+	END IF;
+
+	IF is_off OR is_dumped THEN
+		-- With both there is no doubt.  INFO, because notices of scripts are not shown.
+		IF NOT (is_off AND is_dumped) THEN
+			RAISE INFO 'stream_hooks and stream_hook_logs were not created'
+				USING DETAIL = 'This looks like a dump being restored, which brings these tables with it.',
+					  HINT = 'If it is not, call hooks.setup().';
+		END IF;
+	ELSIF pg_catalog.to_regnamespace('public') IS NULL THEN
+		RAISE WARNING 'stream_hooks and stream_hook_logs were not created'
+			USING DETAIL = 'There is no schema "public".',
+				  HINT = 'Call hooks.setup() with the schema that they belong in.';
+	ELSE
+		-- What setup leaves to people is worth showing.  Undone at the end of the script.
+		IF pg_catalog.current_setting('client_min_messages') OPERATOR(pg_catalog.=) 'warning' THEN
+			PERFORM pg_catalog.set_config('client_min_messages', 'notice', true);
+		END IF;
+		PERFORM hooks.setup();
+	END IF;
+END
+$$;
