@@ -129,7 +129,7 @@ prepare_plans(void)
 	load_plan = prepare_plan(psprintf("SELECT id, user_id, name::pg_catalog.text,"
 									  " trigger_type::pg_catalog.text, conditions,"
 									  " action_type::pg_catalog.text, action_config,"
-									  " cooldown_seconds::pg_catalog.int4, %s"
+									  " LEAST(GREATEST(cooldown_seconds, 0), 86400)::pg_catalog.int4, %s"
 									  " FROM %s"
 									  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) AND enabled"
 									  " ORDER BY user_id, inserted_at, id",

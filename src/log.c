@@ -448,8 +448,8 @@ log_retain(void)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	tables_act_as_owner(table, &saved);
-	if (SPI_execute(psprintf("DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
-							 "SELECT ctid FROM %s WHERE inserted_at OPERATOR(pg_catalog.<) %s"
+	if (SPI_execute(psprintf("DELETE FROM %s WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
+							 "SELECT id FROM %s WHERE inserted_at OPERATOR(pg_catalog.<) %s"
 							 " LIMIT %d FOR UPDATE SKIP LOCKED))",
 							 name, name,
 							 tables_timestamptz_as_time(table, "inserted_at",
