@@ -57,7 +57,8 @@ CREATE TABLE hooks.queue_0 (
 	event_time	pg_catalog.timestamptz NOT NULL,
 	platform	pg_catalog.text,
 	data		pg_catalog.jsonb,
-	refused		pg_catalog.text
+	refused		pg_catalog.text,
+	new_hooks	pg_catalog.bool NOT NULL
 ) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
 CREATE TABLE hooks.queue_1 (LIKE hooks.queue_0)
@@ -71,7 +72,8 @@ CREATE INDEX queue_2_xid_n_idx ON hooks.queue_2 (xid, n);
 
 COMMENT ON TABLE hooks.queue_0 IS
 	'events that wait for the worker, in the order (xid, n): the top-level transaction and the '
-	'number within it; refused says why an event is only to be reported';
+	'number within it; refused says why an event is only to be reported, new_hooks that its '
+	'transaction has changed hooks too';
 COMMENT ON TABLE hooks.queue_1 IS 'as hooks.queue_0, in turn with it';
 COMMENT ON TABLE hooks.queue_2 IS 'as hooks.queue_0, in turn with it';
 COMMENT ON INDEX hooks.queue_0_xid_n_idx IS 'finds what a transaction queued';
@@ -85,9 +87,14 @@ CREATE TABLE hooks.ack_0 (
 	admitted	pg_catalog.bool[] NOT NULL
 ) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
-CREATE TABLE hooks.ack_1 (LIKE hooks.ack_0)
+-- A row is kept small enough for a page; compressing it would cost more than it saves.
+ALTER TABLE hooks.ack_0
+	ALTER xid SET STORAGE PLAIN, ALTER n SET STORAGE PLAIN,
+	ALTER hook SET STORAGE PLAIN, ALTER admitted SET STORAGE PLAIN;
+
+CREATE TABLE hooks.ack_1 (LIKE hooks.ack_0 INCLUDING STORAGE)
 	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
-CREATE TABLE hooks.ack_2 (LIKE hooks.ack_0)
+CREATE TABLE hooks.ack_2 (LIKE hooks.ack_0 INCLUDING STORAGE)
 	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
 COMMENT ON TABLE hooks.ack_0 IS

@@ -96,6 +96,9 @@ typedef struct AckedRow
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* So many fit into a row that fits into a page, each with the id of a hook. */
+#define ACKS_PER_ROW 240
+
 /* Acknowledgements that wait to be written, per queue table. */
 typedef struct Acks
 {
@@ -380,37 +383,44 @@ backlog_has_acks(void)
 	return false;
 }
 
+/* Write some acknowledgements as one row. */
+static void
+write_ack_row(Relation relation, const Acks *a, int first, int n)
+{
+	Datum		values[Natts_ack];
+	bool		nulls[Natts_ack] = {false};
+	int			dims[1] = {n};
+	int			lower_bounds[1] = {1};
+	HeapTuple	tuple;
+
+	values[Anum_ack_xid - 1] =
+		PointerGetDatum(construct_array(a->xids + first, n, XID8OID, 8, FLOAT8PASSBYVAL,
+										TYPALIGN_DOUBLE));
+	values[Anum_ack_n - 1] =
+		PointerGetDatum(construct_array(a->ns + first, n, INT4OID, 4, true, TYPALIGN_INT));
+	values[Anum_ack_hook - 1] =
+		PointerGetDatum(construct_md_array(a->hooks + first, a->hook_nulls + first, 1, dims,
+										   lower_bounds, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	values[Anum_ack_admitted - 1] =
+		PointerGetDatum(construct_array(a->admitted + first, n, BOOLOID, 1, true, TYPALIGN_CHAR));
+
+	tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
+	heap_insert(relation, tuple, GetCurrentCommandId(true), TABLE_INSERT_NO_LOGICAL, NULL);
+	heap_freetuple(tuple);
+}
+
 void
 backlog_write_acks(void)
 {
 	for (int i = 0; i < QUEUE_TABLES; i++)
 	{
-		Acks	   *a = &acks[i];
-		Datum		values[Natts_ack];
-		bool		nulls[Natts_ack] = {false};
-		int			dims[1] = {a->n};
-		int			lower_bounds[1] = {1};
 		Relation	relation;
-		HeapTuple	tuple;
 
-		if (a->n == 0)
+		if (acks[i].n == 0)
 			continue;
-
-		values[Anum_ack_xid - 1] =
-			PointerGetDatum(construct_array(a->xids, a->n, XID8OID, 8, FLOAT8PASSBYVAL,
-											TYPALIGN_DOUBLE));
-		values[Anum_ack_n - 1] =
-			PointerGetDatum(construct_array(a->ns, a->n, INT4OID, 4, true, TYPALIGN_INT));
-		values[Anum_ack_hook - 1] =
-			PointerGetDatum(construct_md_array(a->hooks, a->hook_nulls, 1, dims, lower_bounds,
-											   UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-		values[Anum_ack_admitted - 1] =
-			PointerGetDatum(construct_array(a->admitted, a->n, BOOLOID, 1, true, TYPALIGN_CHAR));
-
 		relation = table_open(queue_ack_table(i), RowExclusiveLock);
-		tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
-		heap_insert(relation, tuple, GetCurrentCommandId(true), TABLE_INSERT_NO_LOGICAL, NULL);
-		heap_freetuple(tuple);
+		for (int first = 0; first < acks[i].n; first += ACKS_PER_ROW)
+			write_ack_row(relation, &acks[i], first, Min(ACKS_PER_ROW, acks[i].n - first));
 		table_close(relation, RowExclusiveLock);
 	}
 }
@@ -586,6 +596,7 @@ make_event(TableScan *scan)
 	event->table = scan->table;
 	event->queued_at = DatumGetTimestampTz(values[Anum_queue_queued_at - 1]);
 	event->refused = NULL;
+	event->new_hooks = DatumGetBool(values[Anum_queue_new_hooks - 1]);
 	event->size = size;
 	event->open = 0;
 	event->acked = was ? was->hooks : NULL;

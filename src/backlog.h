@@ -23,6 +23,7 @@ typedef struct QueuedEvent
 	int			table;			/* … and in which table */
 	TimestampTz queued_at;
 	const char *refused;		/* why it can only fail, or NULL */
+	bool		new_hooks;		/* its transaction changed hooks as well */
 	Size		size;
 	int			open;			/* deliveries that are not done yet */
 	AckedHooks *acked;			/* what was done of it before a restart, or NULL */

@@ -196,7 +196,10 @@ hooks_hook_changed(PG_FUNCTION_ARGS)
 {
 	check_trigger(fcinfo, "hooks.hook_changed");
 	if (!am_hooks_worker)
+	{
 		interest_announce_change();
+		commit_hooks_changed();
+	}
 	return PointerGetDatum(NULL);
 }
 

@@ -42,6 +42,7 @@ static Size bytes = 0;
 static MemoryContext context = NULL;
 static int32 next_ordinal = 0;	/* of rows appended in this transaction */
 static bool wake = false;		/* something was appended, or wake anyway */
+static bool hooks_changed = false;
 
 /* Append the rows from "first" on to the queue. */
 static void
@@ -56,7 +57,7 @@ append_from(int first)
 	rows = MemoryContextAlloc(context, sizeof(QueueRow *) * n);
 	for (int i = 0; i < n; i++)
 		rows[i] = waiting[first + i].row;
-	if (queue_append(rows, n, next_ordinal))
+	if (queue_append(rows, n, next_ordinal, hooks_changed))
 	{
 		wake = true;
 		shared_count(shared_my_slot(), STAT_EVENTS_QUEUED, n);
@@ -82,6 +83,7 @@ forget(void)
 	bytes = 0;
 	next_ordinal = 0;
 	wake = false;
+	hooks_changed = false;
 }
 
 static void
@@ -177,6 +179,13 @@ commit_queue(QueueRow *row)
 			first--;
 		append_from(first);
 	}
+}
+
+void
+commit_hooks_changed(void)
+{
+	prepare();
+	hooks_changed = true;
 }
 
 void

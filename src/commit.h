@@ -20,6 +20,12 @@ extern void commit_queue(QueueRow *row);
 /* Where rows for commit_queue() are to be allocated. */
 extern MemoryContext commit_context(void);
 
+/*
+ * The transaction has changed hooks.  Its events say so to the worker, which
+ * may read them before the news of the change has reached it.
+ */
+extern void commit_hooks_changed(void);
+
 /* Wake the worker when the transaction commits, whether it queues something or not. */
 extern void commit_wake(void);
 

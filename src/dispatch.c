@@ -218,14 +218,16 @@ dispatch_load_hooks(void)
 
 	/*
 	 * A hook that was committed before an event was must be known when the
-	 * event is matched, so ask for news after the events have been read.
+	 * event is matched, so ask for news after the events have been read.  The
+	 * news of hooks that came with an event may still be under way, though:
+	 * a commit is visible before it sends its invalidations.
 	 */
 	AcceptInvalidationMessages();
 
 	users = palloc(sizeof(pg_uuid_t) * Max(ntaken, 1));
 	for (int i = 0; i < ntaken; i++)
 	{
-		if (hooks_of(&taken[i]->event.user_id) == NULL)
+		if (taken[i]->new_hooks || !hooks_are_current(&taken[i]->event.user_id))
 			users[n++] = taken[i]->event.user_id;
 	}
 	if (n > 0)
@@ -323,6 +325,7 @@ match_hook_safely(Hook *hook, QueuedEvent *event, TimestampTz now)
 static void
 match_event(QueuedEvent *event)
 {
+	/* Loaded after the event was read; what changed since does not matter to it. */
 	UserHooks  *user = hooks_of(&event->event.user_id);
 	TimestampTz now = GetCurrentTimestamp();
 	const pg_uuid_t **decided;
@@ -486,7 +489,7 @@ dispatch_start(void)
 		Hook	   *hook = delivery->hook;
 		const char *why;
 
-		if (!hook_is_current(hook))
+		if (!hooks_are_current(&hook->user_id))
 			load_again(delivery);
 
 		/* A hook that was disabled or deleted starts nothing new. */

@@ -26,8 +26,13 @@
 #include "hook.h"
 #include "tables.h"
 
-/* last_triggered_at of one hook is written no more often than this. */
-#define WRITE_INTERVAL (1 * USECS_PER_SEC)
+/*
+ * last_triggered_at of one hook is written no more often than this.  For a
+ * hook without cooldown it is only something to look at, and every write of a
+ * row leaves a dead one behind.
+ */
+#define WRITE_SECONDS 1
+#define WRITE_SECONDS_NO_COOLDOWN 5
 
 /* A user without events for this long is forgotten. */
 #define FORGET_AFTER (300 * USECS_PER_SEC)
@@ -46,12 +51,21 @@
 static uint64 version = 1;
 static userhooks_hash *users_hash = NULL;
 static MemoryContext hooks_context = NULL;
-static dlist_head dirty = DLIST_STATIC_INIT(dirty);
+
+/*
+ * Hooks whose last_triggered_at is to be written, by the second in which that
+ * is due, modulo the number of lists; before "due_from" none is.
+ */
+#define DUE_LISTS 8
+static dlist_head due[DUE_LISTS];
+static int	ndirty = 0;
+static int64 due_from = 0;
 
 static Oid	carrier = InvalidOid;	/* hooks.interest, whose invalidation tells of changes */
 static Oid	planned_table = InvalidOid; /* the hooks table, while the plans are good */
 static SPIPlanPtr load_plan = NULL;
 static SPIPlanPtr write_plan = NULL;
+static SPIPlanPtr careful_write_plan = NULL;	/* leaves rows alone that are locked */
 
 void
 hooks_invalidate(Oid relation)
@@ -68,23 +82,24 @@ prepare_context(void)
 	if (hooks_context != NULL)
 		return;
 	hooks_context = AllocSetContextCreate(TopMemoryContext, "hooks loaded", ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < DUE_LISTS; i++)
+		dlist_init(&due[i]);
 	users_hash = userhooks_create(hooks_context, 256, NULL);
 }
 
 UserHooks *
 hooks_of(const pg_uuid_t *user_id)
 {
-	UserHooks  *hooks;
-
 	prepare_context();
-	hooks = userhooks_lookup(users_hash, *user_id);
-	return hooks && hooks->version == version ? hooks : NULL;
+	return userhooks_lookup(users_hash, *user_id);
 }
 
 bool
-hook_is_current(const Hook *hook)
+hooks_are_current(const pg_uuid_t *user_id)
 {
-	return hooks_of(&hook->user_id) != NULL;
+	UserHooks  *hooks = hooks_of(user_id);
+
+	return hooks != NULL && hooks->version == version;
 }
 
 /* ----------
@@ -103,6 +118,13 @@ prepare_plan(const char *query, int nargs, Oid *types)
 	return plan;
 }
 
+/* A timestamptz as the column last_triggered_at keeps it. */
+static char *
+stored(const char *value)
+{
+	return tables_timestamptz_as_time(planned_table, "last_triggered_at", value);
+}
+
 /* Find the hooks table and prepare the plans; false when there is no such table. */
 static bool
 prepare_plans(void)
@@ -110,6 +132,7 @@ prepare_plans(void)
 	Oid			load_types[] = {UUIDARRAYOID};
 	Oid			write_types[] = {UUIDARRAYOID, TIMESTAMPTZARRAYOID};
 	char	   *table;
+	char	   *fired;
 
 	if (OidIsValid(planned_table))
 		return true;
@@ -118,7 +141,9 @@ prepare_plans(void)
 		SPI_freeplan(load_plan);
 	if (write_plan)
 		SPI_freeplan(write_plan);
-	load_plan = write_plan = NULL;
+	if (careful_write_plan)
+		SPI_freeplan(careful_write_plan);
+	load_plan = write_plan = careful_write_plan = NULL;
 
 	carrier = tables_machinery("interest");
 	planned_table = tables_hooks();
@@ -126,6 +151,7 @@ prepare_plans(void)
 		return false;
 
 	table = tables_name(planned_table);
+	fired = tables_time_as_timestamptz(planned_table, "last_triggered_at");
 	load_plan = prepare_plan(psprintf("SELECT id, user_id, name::pg_catalog.text,"
 									  " trigger_type::pg_catalog.text, conditions,"
 									  " action_type::pg_catalog.text, action_config,"
@@ -133,23 +159,26 @@ prepare_plans(void)
 									  " FROM %s"
 									  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) AND enabled"
 									  " ORDER BY user_id, inserted_at, id",
-									  tables_time_as_timestamptz(planned_table, "last_triggered_at"),
-									  table),
+									  fired, table),
 							 lengthof(load_types), load_types);
 	write_plan = prepare_plan(psprintf("UPDATE %s h SET last_triggered_at = %s"
 									   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
 									   " WITH ORDINALITY v(id, at, i)"
 									   " WHERE h.id OPERATOR(pg_catalog.=) v.id"
-									   " AND h.id OPERATOR(pg_catalog.=) ANY ("
-									   "SELECT l.id FROM %s l WHERE l.id OPERATOR(pg_catalog.=) ANY ($1)"
-									   " FOR NO KEY UPDATE SKIP LOCKED)"
 									   " RETURNING v.i, %s",
-									   table,
-									   tables_timestamptz_as_time(planned_table, "last_triggered_at",
-																  "v.at"),
-									   table,
-									   tables_time_as_timestamptz(planned_table, "last_triggered_at")),
+									   table, stored("v.at"), fired),
 							  lengthof(write_types), write_types);
+	careful_write_plan = prepare_plan(psprintf("WITH v AS MATERIALIZED ("
+											   "SELECT l.id, w.at, w.i"
+											   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+											   " WITH ORDINALITY w(id, at, i)"
+											   " JOIN %s l ON l.id OPERATOR(pg_catalog.=) w.id"
+											   " FOR NO KEY UPDATE OF l SKIP LOCKED)"
+											   " UPDATE %s h SET last_triggered_at = %s FROM v"
+											   " WHERE h.id OPERATOR(pg_catalog.=) v.id"
+											   " RETURNING v.i, %s",
+											   table, table, stored("v.at"), fired),
+									  lengthof(write_types), write_types);
 	return true;
 }
 
@@ -196,20 +225,37 @@ make_hook(const pg_uuid_t *id, const pg_uuid_t *user_id)
 	return hook;
 }
 
-static void
-mark_dirty(Hook *hook)
+static int64
+to_seconds(TimestampTz time)
 {
-	if (!hook->dirty)
-		dlist_push_tail(&dirty, &hook->dirty_link);
-	hook->dirty = true;
+	return time / USECS_PER_SEC;
 }
 
 static void
 mark_clean(Hook *hook)
 {
-	if (hook->dirty)
-		dlist_delete(&hook->dirty_link);
+	if (!hook->dirty)
+		return;
+	dlist_delete(&hook->dirty_link);
 	hook->dirty = false;
+	ndirty--;
+}
+
+/* To be written when its turn comes after the last time. */
+static void
+mark_dirty(Hook *hook, TimestampTz now)
+{
+	int64		interval = hook->cooldown_seconds > 0 ? WRITE_SECONDS : WRITE_SECONDS_NO_COOLDOWN;
+	int64		second = Max(to_seconds(now), to_seconds(hook->written_at) + interval);
+
+	if (hook->dirty)
+		return;
+	/* A clock that was set back must not put it off for ever. */
+	second = Min(second, to_seconds(now) + interval);
+	dlist_push_tail(&due[second % DUE_LISTS], &hook->dirty_link);
+	hook->dirty = true;
+	if (ndirty++ == 0 || to_seconds(now) < due_from)
+		due_from = to_seconds(now);
 }
 
 /* A hook that is in no list any more goes when its last delivery does. */
@@ -432,7 +478,7 @@ hook_admit(Hook *hook, TimestampTz now)
 	if (cooldown_active(hook->last_admitted, now, hook->cooldown_seconds))
 		return false;
 	hook->last_admitted = now;
-	mark_dirty(hook);
+	mark_dirty(hook, now);
 	return true;
 }
 
@@ -442,7 +488,7 @@ hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before)
 	if (hook->last_admitted != taken)
 		return;
 	hook->last_admitted = before;
-	mark_dirty(hook);
+	mark_dirty(hook, GetCurrentTimestamp());
 }
 
 /* What is being written, until the transaction has committed. */
@@ -454,20 +500,25 @@ static struct
 	TimestampTz *written;		/* as the table keeps it; DT_NOEND: not written */
 }			writing;
 
-static bool
-is_due(const Hook *hook, TimestampTz now, bool all)
+/* How many of the lists, from due_from on, are due. */
+static int
+lists_due(TimestampTz now, bool all)
 {
-	return all || now - hook->written_at >= WRITE_INTERVAL;
+	int64		n = to_seconds(now) - due_from + 1;
+
+	if (all || n > DUE_LISTS || n < 0)
+		return DUE_LISTS;
+	return (int) n;
 }
 
 bool
 hooks_to_write(TimestampTz now, bool all)
 {
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &dirty)
+	if (ndirty == 0)
+		return false;
+	for (int i = 0; i < lists_due(now, all); i++)
 	{
-		if (is_due(dlist_container(Hook, dirty_link, iter.cur), now, all))
+		if (!dlist_is_empty(&due[(due_from + i) % DUE_LISTS]))
 			return true;
 	}
 	return false;
@@ -492,38 +543,33 @@ start_writing(int n)
 }
 
 void
-hooks_write(TimestampTz now, bool all, void (*about_to_write) (Hook *hook))
+hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (Hook *hook))
 {
-	dlist_iter	iter;
-	int			n = 0;
-	Datum	   *ids;
-	Datum	   *times;
-	bool	   *nulls;
+	Datum	   *ids = palloc(sizeof(Datum) * ndirty);
+	Datum	   *times = palloc(sizeof(Datum) * ndirty);
+	bool	   *nulls = palloc0(sizeof(bool) * ndirty);
 	int			dims[1];
 	int			lower_bounds[1] = {1};
 	Datum		arguments[2];
 	TablesUser	saved;
 
-	dlist_foreach(iter, &dirty)
-		n++;
-	ids = palloc(sizeof(Datum) * n);
-	times = palloc(sizeof(Datum) * n);
-	nulls = palloc0(sizeof(bool) * n);
-	start_writing(n);
-
-	dlist_foreach(iter, &dirty)
+	start_writing(ndirty);
+	for (int i = 0; i < lists_due(now, all); i++)
 	{
-		Hook	   *hook = dlist_container(Hook, dirty_link, iter.cur);
+		dlist_iter	iter;
 
-		if (!is_due(hook, now, all))
-			continue;
-		about_to_write(hook);
-		ids[writing.n] = UUIDPGetDatum(&hook->id);
-		times[writing.n] = TimestampTzGetDatum(hook->last_admitted);
-		nulls[writing.n] = TIMESTAMP_IS_NOBEGIN(hook->last_admitted);
-		writing.hooks[writing.n] = hook;
-		writing.written[writing.n] = DT_NOEND;
-		writing.n++;
+		dlist_foreach(iter, &due[(due_from + i) % DUE_LISTS])
+		{
+			Hook	   *hook = dlist_container(Hook, dirty_link, iter.cur);
+
+			about_to_write(hook);
+			ids[writing.n] = UUIDPGetDatum(&hook->id);
+			times[writing.n] = TimestampTzGetDatum(hook->last_admitted);
+			nulls[writing.n] = TIMESTAMP_IS_NOBEGIN(hook->last_admitted);
+			writing.hooks[writing.n] = hook;
+			writing.written[writing.n] = DT_NOEND;
+			writing.n++;
+		}
 	}
 
 	dims[0] = writing.n;
@@ -538,7 +584,8 @@ hooks_write(TimestampTz now, bool all, void (*about_to_write) (Hook *hook))
 	if (prepare_plans())
 	{
 		tables_act_as_owner(planned_table, &saved);
-		if (SPI_execute_plan(write_plan, arguments, NULL, false, 0) != SPI_OK_UPDATE_RETURNING)
+		if (SPI_execute_plan(carefully ? careful_write_plan : write_plan, arguments, NULL,
+							 false, 0) != SPI_OK_UPDATE_RETURNING)
 			elog(ERROR, "could not write last_triggered_at");
 		tables_act_done(&saved);
 		for (uint64 i = 0; i < SPI_processed; i++)
@@ -561,17 +608,19 @@ hooks_written(TimestampTz now)
 	for (int i = 0; i < writing.n; i++)
 	{
 		Hook	   *hook = writing.hooks[i];
+		bool		written = !TIMESTAMP_IS_NOEND(writing.written[i]);
 
+		mark_clean(hook);
 		hook->written_at = now;
-		if (!TIMESTAMP_IS_NOEND(writing.written[i]))
-		{
+		if (written)
 			hook->stored = writing.written[i];
-			mark_clean(hook);
-		}
-		else if (!hook->enabled)
-			mark_clean(hook);
+		else if (hook->enabled)
+			mark_dirty(hook, now);	/* somebody has the row locked */
 	}
 	writing.n = 0;
+	due_from = to_seconds(now) + 1;
+	if (ndirty == 0)
+		due_from = to_seconds(now);
 }
 
 /* ----------

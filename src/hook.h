@@ -59,14 +59,14 @@ typedef struct UserHooks
  */
 extern void hooks_invalidate(Oid relation);
 
-/* The user's hooks if they are loaded and up to date, else NULL. */
+/* The user's hooks as they were loaded last, or NULL. */
 extern UserHooks *hooks_of(const pg_uuid_t *user_id);
+
+/* Have the user's hooks been loaded, and not changed since? */
+extern bool hooks_are_current(const pg_uuid_t *user_id);
 
 /* Load the hooks of these users, all different; sorts them.  Needs a transaction. */
 extern void hooks_load(pg_uuid_t *users, int nusers);
-
-/* Is what is known of the hook up to date? */
-extern bool hook_is_current(const Hook *hook);
 
 /*
  * Take the hook's cooldown at "now" if it is not cooling down.  For a hook
@@ -79,12 +79,13 @@ extern void hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before);
 
 /*
  * Write last_triggered_at of hooks for which it is due, as the table's owner.
- * Rows that somebody else has locked wait for the next time.  Before a hook's
- * row is written, about_to_write() is called for it.  Needs a transaction;
- * hooks_written() is to be called after its commit.
+ * "Carefully", at some cost, rows that somebody else has locked wait for the
+ * next time.  Before a hook's row is written, about_to_write() is called for
+ * it.  Needs a transaction; hooks_written() is to be called after its commit.
  */
 extern bool hooks_to_write(TimestampTz now, bool all);
-extern void hooks_write(TimestampTz now, bool all, void (*about_to_write) (Hook *hook));
+extern void hooks_write(TimestampTz now, bool all, bool carefully,
+						void (*about_to_write) (Hook *hook));
 extern void hooks_written(TimestampTz now);
 
 /* A delivery of the hook is done, and off its list. */

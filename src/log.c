@@ -57,7 +57,6 @@ static Rows locked_out;			/* to be written when somebody lets go of a lock */
 static int	lost = 0;			/* rows that could not be written since log_lost() */
 
 static Oid	planned_table = InvalidOid;
-static Oid	planned_hooks = InvalidOid;
 static SPIPlanPtr insert_plan = NULL;
 
 /* Valid text without control characters, and not too long. */
@@ -136,22 +135,20 @@ log_take_lost(void)
  * ----------
  */
 
-#define INSERT_COLUMNS 11
+#define INSERT_COLUMNS 12
 
 static bool
 prepare_plan(void)
 {
 	static Oid	types[INSERT_COLUMNS] = {
 		UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID
+		TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, UUIDARRAYOID
 	};
 	Oid			table = tables_logs();
-	Oid			hooks = tables_hooks();
 
-	if (!OidIsValid(table) || !OidIsValid(hooks))
+	if (!OidIsValid(table))
 		return false;
-	if (insert_plan != NULL && table == planned_table && hooks == planned_hooks &&
-		SPI_plan_is_valid(insert_plan))
+	if (insert_plan != NULL && table == planned_table && SPI_plan_is_valid(insert_plan))
 		return true;
 
 	if (insert_plan)
@@ -159,28 +156,25 @@ prepare_plan(void)
 	insert_plan = SPI_prepare(psprintf("INSERT INTO %s (id, hook_id, user_id, stream_event_id,"
 									   " trigger_type, action_type, status, error_message,"
 									   " executed_at, duration_ms, inserted_at, attempt, response_status)"
-									   " SELECT pg_catalog.gen_random_uuid(), r.hook_id, r.user_id,"
+									   " SELECT r.id, r.hook_id, r.user_id,"
 									   " r.event_id, r.trigger_type, r.action_type, r.status, r.error,"
 									   " %s, r.duration_ms, %s, r.attempt, r.response_status"
 									   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
 									   " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
 									   " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-									   " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11))"
+									   " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+									   " pg_catalog.unnest($12))"
 									   " r(hook_id, user_id, event_id, trigger_type, action_type, status,"
-									   " error, executed_at, duration_ms, attempt, response_status)"
-									   " WHERE EXISTS (SELECT FROM %s h"
-									   " WHERE h.id OPERATOR(pg_catalog.=) r.hook_id)",
+									   " error, executed_at, duration_ms, attempt, response_status, id)",
 									   tables_name(table),
 									   tables_timestamptz_as_time(table, "executed_at", "r.executed_at"),
 									   tables_timestamptz_as_time(table, "inserted_at",
-																  "pg_catalog.now()"),
-									   tables_name(hooks)),
+																  "pg_catalog.now()")),
 							  INSERT_COLUMNS, types);
 	if (insert_plan == NULL)
 		elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
 	SPI_keepplan(insert_plan);
 	planned_table = table;
-	planned_hooks = hooks;
 	return true;
 }
 
@@ -205,12 +199,38 @@ uuid_array(Datum *values, int n)
 	return PointerGetDatum(construct_array(values, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
+/*
+ * Ids for rows of the log: UUIDs version 7, whose first part is the time, so
+ * that new rows go to one end of their index.
+ */
+static pg_uuid_t *
+make_ids(int n)
+{
+	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * n);
+	uint64		ms = (uint64) (GetCurrentTimestamp() / 1000 +
+							   (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000);
+
+	if (!pg_strong_random(ids, sizeof(pg_uuid_t) * n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	for (int i = 0; i < n; i++)
+	{
+		for (int byte = 0; byte < 6; byte++)
+			ids[i].data[byte] = (unsigned char) (ms >> (40 - 8 * byte));
+		ids[i].data[6] = (ids[i].data[6] & 0x0f) | 0x70;
+		ids[i].data[8] = (ids[i].data[8] & 0x3f) | 0x80;
+	}
+	return ids;
+}
+
 /* One column of the batch at a time becomes an array. */
 static void
 insert_rows(const LogRow *list, int n)
 {
 	Datum	   *values = palloc(sizeof(Datum) * n);
 	bool	   *nulls = palloc0(sizeof(bool) * n);
+	pg_uuid_t  *ids = make_ids(n);
 	Datum		arguments[INSERT_COLUMNS];
 	int			lower_bound = 1;
 
@@ -250,6 +270,8 @@ insert_rows(const LogRow *list, int n)
 		nulls[i] = list[i].response_status == 0;
 	}
 	arguments[10] = int_array(values, nulls, n);
+	EACH(UUIDPGetDatum(&ids[i]));
+	arguments[11] = uuid_array(values, n);
 #undef EACH
 
 	if (SPI_execute_plan(insert_plan, arguments, NULL, false, 0) != SPI_OK_INSERT)

@@ -128,7 +128,8 @@ open_current(void)
 }
 
 static void
-fill_slot(TupleTableSlot *slot, const QueueRow *row, uint64 xid, int32 n, TimestampTz now)
+fill_slot(TupleTableSlot *slot, const QueueRow *row, uint64 xid, int32 n, TimestampTz now,
+		  bool new_hooks)
 {
 	Datum	   *values = slot->tts_values;
 	bool	   *nulls = slot->tts_isnull;
@@ -148,6 +149,7 @@ fill_slot(TupleTableSlot *slot, const QueueRow *row, uint64 xid, int32 n, Timest
 	nulls[Anum_queue_data - 1] = row->data == NULL;
 	values[Anum_queue_refused - 1] = PointerGetDatum(row->refused);
 	nulls[Anum_queue_refused - 1] = row->refused == NULL;
+	values[Anum_queue_new_hooks - 1] = BoolGetDatum(new_hooks);
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -177,7 +179,7 @@ insert_index_entries(Relation relation, TupleTableSlot **slots, int nslots)
 }
 
 bool
-queue_append(QueueRow **rows, int nrows, int32 first_ordinal)
+queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks)
 {
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	TimestampTz now = GetCurrentTimestamp();
@@ -197,7 +199,7 @@ queue_append(QueueRow **rows, int nrows, int32 first_ordinal)
 	for (int i = 0; i < nrows; i++)
 	{
 		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
-		fill_slot(slots[i], rows[i], xid, first_ordinal + i, now);
+		fill_slot(slots[i], rows[i], xid, first_ordinal + i, now, new_hooks);
 		slots[i]->tts_tableOid = RelationGetRelid(relation);
 	}
 	heap_multi_insert(relation, slots, nrows, GetCurrentCommandId(true),

@@ -28,7 +28,8 @@ enum
 	Anum_queue_platform,
 	Anum_queue_data,
 	Anum_queue_refused,			/* why the event can only be logged as a failure */
-	Natts_queue = Anum_queue_refused
+	Anum_queue_new_hooks,		/* the transaction changed hooks as well */
+	Natts_queue = Anum_queue_new_hooks
 };
 
 /* Columns of an ack table: parallel arrays, one element per acknowledgement. */
@@ -60,11 +61,12 @@ extern QueueRow *queue_row_make(MemoryContext context, const Event *event,
 								const char *refused);
 
 /*
- * Append rows to the current queue table in the current transaction; they
- * are numbered from first_ordinal on.  Waits for nobody.  False when the
+ * Append rows to the current queue table in the current transaction, which
+ * has changed hooks if "new_hooks"; they are numbered from first_ordinal on.
+ * Waits for nobody.  False when the
  * queue is not there (the extension was just dropped).
  */
-extern bool queue_append(QueueRow **rows, int nrows, int32 first_ordinal);
+extern bool queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks);
 
 /* The OIDs of a queue table, or of its ack table. */
 extern Oid	queue_table(int number);

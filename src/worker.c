@@ -136,6 +136,7 @@ typedef struct HooksDue
 {
 	TimestampTz now;
 	bool		all;			/* or only those not written for a while */
+	bool		carefully;
 } HooksDue;
 
 static void
@@ -143,19 +144,19 @@ write_hooks(void *arg)
 {
 	HooksDue   *due = arg;
 
-	hooks_write(due->now, due->all, dispatch_about_to_write);
+	hooks_write(due->now, due->all, due->carefully, dispatch_about_to_write);
 }
 
 /* Log rows, last_triggered_at and acknowledgements, in one transaction. */
 static void
-write_results(HooksDue due, bool carefully)
+write_results(HooksDue due)
 {
 	bool		any_due = hooks_to_write(due.now, due.all);
 
 	begin();
 	leave_if_dropped();
-	log_write(carefully);
-	if (any_due && !carefully)
+	log_write(due.carefully);
+	if (any_due && !due.carefully)
 		write_hooks(&due);
 	else if (any_due)
 	{
@@ -183,13 +184,13 @@ write_results(HooksDue due, bool carefully)
 static void
 flush(bool all_hooks)
 {
-	HooksDue	due = {GetCurrentTimestamp(), all_hooks};
+	HooksDue	due = {GetCurrentTimestamp(), all_hooks, false};
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool again = false;
 
 	PG_TRY();
 	{
-		write_results(due, false);
+		write_results(due);
 	}
 	PG_CATCH();
 	{
@@ -201,7 +202,10 @@ flush(bool all_hooks)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	if (again)
-		write_results(due, true);
+	{
+		due.carefully = true;
+		write_results(due);
+	}
 	oldest_result = 0;
 	tidy = false;
 }
