@@ -58,12 +58,12 @@ CREATE TABLE hooks.queue_0 (
 	platform	pg_catalog.text,
 	data		pg_catalog.jsonb,
 	refused		pg_catalog.text,
-	new_hooks	pg_catalog.bool NOT NULL
+	new_hooks	pg_catalog.bool NOT NULL DEFAULT false
 ) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
-CREATE TABLE hooks.queue_1 (LIKE hooks.queue_0)
+CREATE TABLE hooks.queue_1 (LIKE hooks.queue_0 INCLUDING DEFAULTS)
 	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
-CREATE TABLE hooks.queue_2 (LIKE hooks.queue_0)
+CREATE TABLE hooks.queue_2 (LIKE hooks.queue_0 INCLUDING DEFAULTS)
 	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
 CREATE INDEX queue_0_xid_n_idx ON hooks.queue_0 (xid, n);
@@ -92,10 +92,8 @@ ALTER TABLE hooks.ack_0
 	ALTER xid SET STORAGE PLAIN, ALTER n SET STORAGE PLAIN,
 	ALTER hook SET STORAGE PLAIN, ALTER admitted SET STORAGE PLAIN;
 
-CREATE TABLE hooks.ack_1 (LIKE hooks.ack_0 INCLUDING STORAGE)
-	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
-CREATE TABLE hooks.ack_2 (LIKE hooks.ack_0 INCLUDING STORAGE)
-	WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+CREATE TABLE hooks.ack_1 (LIKE hooks.ack_0 INCLUDING STORAGE) WITH (autovacuum_enabled = false);
+CREATE TABLE hooks.ack_2 (LIKE hooks.ack_0 INCLUDING STORAGE) WITH (autovacuum_enabled = false);
 
 COMMENT ON TABLE hooks.ack_0 IS
 	'what has been done with the rows of hooks.queue_0, a row of arrays per commit of the worker';
