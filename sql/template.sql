@@ -138,3 +138,7 @@ SELECT hooks.render('{{message}}', '{"message": "Zürich 日本 🎉\u2028"}', '
        hooks.render('ü {{unknown}}', '{}', 'url') AS literal_text_stays;
 
 SELECT hooks.render('x', '{}', 'html');
+
+-- A template cannot make much of little.
+SELECT length(hooks.render(repeat('{{message}}', 30), jsonb_build_object('message', repeat('x', 30000))));
+SELECT length(hooks.render(repeat('{{message}}', 1600), jsonb_build_object('message', repeat('x', 30000))));

@@ -24,7 +24,6 @@
 #define MAX_USER_HEADERS 30
 #define MAX_HEADER_LENGTH 4096
 #define MAX_TEMPLATE_LENGTH (16 * 1024)
-#define MAX_BODY_LENGTH (1024 * 1024)
 
 typedef struct WebhookHeader
 {
@@ -424,8 +423,8 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 		template_render(webhook->body, delivery->event, &body);
 	else
 		default_body(delivery, &body);
-	if (body.len > MAX_BODY_LENGTH)
-		return mistake(error, psprintf("body would be larger than %d bytes", MAX_BODY_LENGTH), NULL);
+	if (body.len > TEMPLATE_MAX_OUTPUT)
+		return mistake(error, psprintf("body would be larger than %d bytes", TEMPLATE_MAX_OUTPUT), NULL);
 	message->body = body.data;
 	message->body_length = body.len;
 	return true;

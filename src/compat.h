@@ -52,6 +52,13 @@
 #define CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(TopMemoryContext, n)
 #endif
 
+/* 17 lets the caller provide the JSON parser's state. */
+#if PG_VERSION_NUM >= 170000
+#define MAKE_JSON_LEXER(json, len) makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, false)
+#else
+#define MAKE_JSON_LEXER(json, len) makeJsonLexContextCstringLen(json, len, PG_UTF8, false)
+#endif
+
 /* 18 tells modules' names and versions to the server. */
 #if PG_VERSION_NUM >= 180000
 #define HOOKS_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "hooks", .version = "1.0")

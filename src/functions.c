@@ -149,6 +149,10 @@ hooks_render(PG_FUNCTION_ARGS)
 	initStringInfo(&out);
 	template_render(template_compile(VARDATA_ANY(template), VARSIZE_ANY_EXHDR(template), context),
 					&event, &out);
+	if (out.len > TEMPLATE_MAX_OUTPUT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("rendered text is larger than %d bytes", TEMPLATE_MAX_OUTPUT)));
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }
 

@@ -28,6 +28,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "compat.h"
 #include "template.h"
 
 /*
@@ -244,17 +245,6 @@ template_first_variable(const Template *template)
 	return template->first_variable;
 }
 
-/* To be moved to compat.h: the arguments changed in PostgreSQL 17. */
-static JsonLexContext *
-make_json_lexer(char *json, int len)
-{
-#if PG_VERSION_NUM >= 170000
-	return makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, false);
-#else
-	return makeJsonLexContextCstringLen(json, len, PG_UTF8, false);
-#endif
-}
-
 /*
  * Blanks around the number keep it a token of its own: 1{{amount}} and
  * -{{amount}} do not make JSON of every value, nor does a variable as a key
@@ -279,7 +269,7 @@ template_is_json(const char *str, int len)
 		else
 			appendStringInfoString(&sample, segment->quoted ? "x" : " 0 ");
 	}
-	return pg_parse_json(make_json_lexer(sample.data, sample.len), &nullSemAction) == JSON_SUCCESS;
+	return pg_parse_json(MAKE_JSON_LEXER(sample.data, sample.len), &nullSemAction) == JSON_SUCCESS;
 }
 
 /*
@@ -451,6 +441,8 @@ template_render(const Template *template, const Event *event, StringInfo out)
 		const Segment *segment = &template->segments[i];
 		Slice		value;
 
+		if (out->len > TEMPLATE_MAX_OUTPUT)
+			return;				/* the caller refuses it */
 		if (segment->variable == NULL)
 		{
 			appendBinaryStringInfo(out, segment->literal, segment->len);

@@ -44,7 +44,16 @@ extern bool template_is_json(const char *text, int len);
 /* Byte offset of the first known variable in the text, or -1 when there is none. */
 extern int	template_first_variable(const Template *template);
 
-/* Append the rendered text. */
+/*
+ * What a template can become, in bytes: a template full of variables for a
+ * long message would otherwise become large without limit.
+ */
+#define TEMPLATE_MAX_OUTPUT (1024 * 1024)
+
+/*
+ * Append the rendered text.  Stops soon after "out" has become larger than
+ * TEMPLATE_MAX_OUTPUT; callers refuse what is larger.
+ */
 extern void template_render(const Template *template, const Event *event, StringInfo out);
 
 /* The values of the reference's variables, also wanted by default bodies. */
