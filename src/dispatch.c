@@ -22,7 +22,6 @@
 #include "common/cryptohash.h"
 #include "common/sha1.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/uuid.h"
@@ -210,24 +209,36 @@ compare_uuids(const void *a, const void *b)
 	return memcmp(a, b, UUID_LEN);
 }
 
+/*
+ * Must the hooks of the event's user be loaded?  A commit is visible before it
+ * sends its news, so hooks that came with the event are always loaded.
+ */
+static bool
+needs_hooks(const QueuedEvent *event)
+{
+	return event->new_hooks || !hooks_are_current(&event->event.user_id);
+}
+
+bool
+dispatch_needs_hooks(void)
+{
+	for (int i = 0; i < ntaken; i++)
+	{
+		if (needs_hooks(taken[i]))
+			return true;
+	}
+	return false;
+}
+
 void
 dispatch_load_hooks(void)
 {
-	pg_uuid_t  *users;
+	pg_uuid_t  *users = palloc(sizeof(pg_uuid_t) * Max(ntaken, 1));
 	int			n = 0;
 
-	/*
-	 * A hook that was committed before an event was must be known when the
-	 * event is matched, so ask for news after the events have been read.  The
-	 * news of hooks that came with an event may still be under way, though:
-	 * a commit is visible before it sends its invalidations.
-	 */
-	AcceptInvalidationMessages();
-
-	users = palloc(sizeof(pg_uuid_t) * Max(ntaken, 1));
 	for (int i = 0; i < ntaken; i++)
 	{
-		if (taken[i]->new_hooks || !hooks_are_current(&taken[i]->event.user_id))
+		if (needs_hooks(taken[i]))
 			users[n++] = taken[i]->event.user_id;
 	}
 	if (n > 0)

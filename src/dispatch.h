@@ -21,9 +21,10 @@ extern void dispatch_reload(void);
 extern void dispatch_take(QueuedEvent *event);
 
 /*
- * Load the hooks that the events taken need, as of now or later.  Needs a
- * transaction that has read the events.
+ * Must hooks be loaded before the events taken can be matched?  To be asked
+ * after changes of hooks have been learnt of.  Loading needs a transaction.
  */
+extern bool dispatch_needs_hooks(void);
 extern void dispatch_load_hooks(void);
 
 /* Are there events that were taken and not matched? */

@@ -83,6 +83,7 @@ static bool has_worked = false; /* has ever found anything */
 static TimestampTz started_at;
 static TimestampTz last_work;	/* when there was something to do */
 static TimestampTz oldest_result = 0;	/* that waits to be written; 0: none */
+static bool has_news = false;	/* changes of hooks were asked for in this round */
 static bool tidy = true;		/* nothing has happened since the last housekeeping */
 static TimestampTz locked_until = 0;	/* hooks cannot be loaded before */
 static TimestampTz next_housekeeping = 0;
@@ -235,6 +236,18 @@ flush_if_due(bool hurry)
  * ----------
  */
 
+/*
+ * Learn what others have committed about hooks.  A hook that was committed
+ * before an event was is known once this is called after the event was read.
+ * Needs a transaction.
+ */
+static void
+take_news(void)
+{
+	AcceptInvalidationMessages();
+	has_news = true;
+}
+
 /* Load the hooks of what was read; false when somebody has them locked. */
 static bool
 load_hooks(void)
@@ -245,6 +258,7 @@ load_hooks(void)
 	PG_TRY();
 	{
 		begin();
+		take_news();
 		dispatch_load_hooks();
 		commit();
 	}
@@ -280,6 +294,7 @@ read_events(void)
 		begin();
 		leave_if_dropped();
 		backlog_read(PAGE_EVENTS, PAGE_BYTES, dispatch_take);
+		take_news();
 		commit();
 	}
 
@@ -289,7 +304,7 @@ read_events(void)
 	has_worked = true;
 	if (now < locked_until)
 		return;
-	if (load_hooks())
+	if (!dispatch_needs_hooks() || load_hooks())
 		dispatch_match();
 	else
 		locked_until = now + LOCKED_OUT_US;
@@ -301,10 +316,14 @@ start_deliveries(void)
 {
 	if (dispatch_waiting() == 0)
 		return;
-	begin();
-	AcceptInvalidationMessages();
-	commit();
+	if (!has_news)
+	{
+		begin();
+		take_news();
+		commit();
+	}
 	dispatch_start();
+	has_news = false;
 }
 
 /* ----------
