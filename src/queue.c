@@ -6,7 +6,8 @@
  * The queue is append-only.  Rows are written straight into the heap and its
  * one index, without the executor: there are no user-defined expressions,
  * triggers or permissions on these tables.  They are kept out of logical
- * decoding, since they mean nothing elsewhere.
+ * decoding, since they mean nothing elsewhere: where there is logical
+ * decoding they are written one by one, because only that way can say so.
  *
  * Which of the three tables is current is a hint in shared memory.  Writing
  * to another one is always correct; the hint only lets the worker empty the
@@ -19,17 +20,19 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/index.h"
-#include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
 #include "queue.h"
@@ -127,15 +130,14 @@ open_current(void)
 	return try_open(current, true, &missing);
 }
 
-static void
-fill_slot(TupleTableSlot *slot, const QueueRow *row, uint64 xid, int32 n, TimestampTz now,
-		  bool new_hooks)
+/* Form the row's tuple. */
+static HeapTuple
+form_row(TupleDesc desc, const QueueRow *row, uint64 xid, int32 n, TimestampTz now,
+		 bool new_hooks)
 {
-	Datum	   *values = slot->tts_values;
-	bool	   *nulls = slot->tts_isnull;
+	Datum		values[Natts_queue];
+	bool		nulls[Natts_queue] = {false};
 
-	ExecClearTuple(slot);
-	memset(nulls, false, sizeof(bool) * Natts_queue);
 	values[Anum_queue_xid - 1] = UInt64GetDatum(xid);
 	values[Anum_queue_n - 1] = Int32GetDatum(n);
 	values[Anum_queue_queued_at - 1] = TimestampTzGetDatum(now);
@@ -150,12 +152,40 @@ fill_slot(TupleTableSlot *slot, const QueueRow *row, uint64 xid, int32 n, Timest
 	values[Anum_queue_refused - 1] = PointerGetDatum(row->refused);
 	nulls[Anum_queue_refused - 1] = row->refused == NULL;
 	values[Anum_queue_new_hooks - 1] = BoolGetDatum(new_hooks);
-	ExecStoreVirtualTuple(slot);
+	return heap_form_tuple(desc, values, nulls);
 }
 
-/* Index entries for rows that were just inserted. */
+/* One by one, kept out of logical decoding. */
 static void
-insert_index_entries(Relation relation, TupleTableSlot **slots, int nslots)
+insert_each(Relation relation, HeapTuple *tuples, int n)
+{
+	for (int i = 0; i < n; i++)
+		heap_insert(relation, tuples[i], GetCurrentCommandId(true), TABLE_INSERT_NO_LOGICAL, NULL);
+}
+
+/* Many at once, which costs less but cannot be kept out of logical decoding. */
+static void
+insert_together(Relation relation, HeapTuple *tuples, int n)
+{
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuples[i], slots[i], false);
+	}
+	heap_multi_insert(relation, slots, n, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		tuples[i]->t_self = slots[i]->tts_tid;
+		ExecDropSingleTupleTableSlot(slots[i]);
+	}
+}
+
+/* Index entries, of (transaction, number), for rows that were just inserted. */
+static void
+insert_index_entries(Relation relation, HeapTuple *tuples, int n, uint64 xid,
+					 int32 first_ordinal)
 {
 	List	   *indexes = RelationGetIndexList(relation);
 	ListCell   *cell;
@@ -165,13 +195,12 @@ insert_index_entries(Relation relation, TupleTableSlot **slots, int nslots)
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
 		IndexInfo  *info = BuildIndexInfo(index);
 
-		for (int i = 0; i < nslots; i++)
+		for (int i = 0; i < n; i++)
 		{
-			Datum		values[INDEX_MAX_KEYS];
-			bool		nulls[INDEX_MAX_KEYS];
+			Datum		values[] = {UInt64GetDatum(xid), Int32GetDatum(first_ordinal + i)};
+			bool		nulls[] = {false, false};
 
-			FormIndexDatum(info, slots[i], NULL, values, nulls);
-			index_insert(index, values, nulls, &slots[i]->tts_tid, relation,
+			index_insert(index, values, nulls, &tuples[i]->t_self, relation,
 						 UNIQUE_CHECK_NO, false, info);
 		}
 		index_close(index, NoLock);
@@ -184,9 +213,10 @@ queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks)
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	TimestampTz now = GetCurrentTimestamp();
 	Relation	relation = open_current();
+	bool		needs_snapshot = false;
 	MemoryContext context;
 	MemoryContext previous;
-	TupleTableSlot **slots;
+	HeapTuple  *tuples;
 
 	if (relation == NULL)
 		return false;
@@ -195,18 +225,25 @@ queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks)
 									ALLOCSET_DEFAULT_SIZES);
 	previous = MemoryContextSwitchTo(context);
 
-	slots = palloc(sizeof(TupleTableSlot *) * nrows);
+	tuples = palloc(sizeof(HeapTuple) * nrows);
 	for (int i = 0; i < nrows; i++)
 	{
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
-		fill_slot(slots[i], rows[i], xid, first_ordinal + i, now, new_hooks);
-		slots[i]->tts_tableOid = RelationGetRelid(relation);
+		tuples[i] = form_row(RelationGetDescr(relation), rows[i], xid, first_ordinal + i, now,
+							 new_hooks);
+		needs_snapshot |= tuples[i]->t_len > TOAST_TUPLE_THRESHOLD;
 	}
-	heap_multi_insert(relation, slots, nrows, GetCurrentCommandId(true),
-					  TABLE_INSERT_NO_LOGICAL, NULL);
-	insert_index_entries(relation, slots, nrows);
-	for (int i = 0; i < nrows; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
+
+	/* At the end of a transaction there is none, and storing large values wants one. */
+	needs_snapshot = needs_snapshot && !ActiveSnapshotSet();
+	if (needs_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	if (nrows > 1 && !XLogLogicalInfoActive())
+		insert_together(relation, tuples, nrows);
+	else
+		insert_each(relation, tuples, nrows);
+	insert_index_entries(relation, tuples, nrows, xid, first_ordinal);
+	if (needs_snapshot)
+		PopActiveSnapshot();
 
 	MemoryContextSwitchTo(previous);
 	MemoryContextDelete(context);

@@ -185,13 +185,13 @@ write_results(HooksDue due)
 static void
 flush(bool all_hooks)
 {
-	HooksDue	due = {GetCurrentTimestamp(), all_hooks, false};
+	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool again = false;
 
 	PG_TRY();
 	{
-		write_results(due);
+		write_results((HooksDue) {now, all_hooks, false});
 	}
 	PG_CATCH();
 	{
@@ -203,10 +203,7 @@ flush(bool all_hooks)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	if (again)
-	{
-		due.carefully = true;
-		write_results(due);
-	}
+		write_results((HooksDue) {now, all_hooks, true});
 	oldest_result = 0;
 	tidy = false;
 }
