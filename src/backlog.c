@@ -18,9 +18,8 @@
  *
  * A queue table is emptied when all of it was read and acknowledged and
  * nobody holds a lock on it: a conditional lock proves that no open
- * transaction, prepared or not, has written to it.  Its storage is cut off
- * in place, first the queue's, then its acks', which cost nothing without
- * the rows they belong to.
+ * transaction, prepared or not, has written to it.  It gets new storage, and
+ * its ack table with it, in one transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +34,7 @@
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/heap.h"
+#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -50,6 +49,7 @@
 #include "utils/snapmgr.h"
 
 #include "backlog.h"
+#include "compat.h"
 #include "instant.h"
 #include "queue.h"
 #include "settings.h"
@@ -624,6 +624,7 @@ typedef struct WindowPage
 	int			max;
 	Size		bytes;
 	Size		max_bytes;
+	RowKey		last;			/* the last row looked at */
 	XLogRecPtr	safe_at;		/* WAL to flush before anything is announced */
 	bool		full;
 } WindowPage;
@@ -661,7 +662,7 @@ read_range(WindowPage *page, TableScan *scans, int nscans, XidRange range, int32
 				page->bytes += event->size;
 				page->full = page->n >= page->max || page->bytes >= page->max_bytes;
 			}
-			last = first->key;
+			page->last = first->key;
 		}
 		scan_next(first);
 	}
@@ -708,6 +709,26 @@ compare_events(const void *a, const void *b)
 	return compare_keys((RowKey) {x->xid, x->n}, (RowKey) {y->xid, y->n});
 }
 
+/*
+ * Transactions in the order in which they queued last, that is, committed;
+ * the events of each in theirs.  The page comes ordered by transaction.
+ */
+static void
+sort_page(WindowPage *page)
+{
+	for (int first = 0, below; first < page->n; first = below)
+	{
+		TimestampTz queued_at = page->events[first]->queued_at;
+
+		for (below = first + 1;
+			 below < page->n && page->events[below]->xid == page->events[first]->xid; below++)
+			queued_at = Max(queued_at, page->events[below]->queued_at);
+		for (int i = first; i < below; i++)
+			page->events[i]->queued_at = queued_at;
+	}
+	qsort(page->events, page->n, sizeof(QueuedEvent *), compare_events);
+}
+
 int
 backlog_read(int max_events, Size max_bytes, void (*take) (QueuedEvent *event))
 {
@@ -729,6 +750,7 @@ backlog_read(int max_events, Size max_bytes, void (*take) (QueuedEvent *event))
 		};
 	}
 
+	page.last = last;
 	page.max = max_events;
 	page.max_bytes = max_bytes;
 	page.events = palloc(sizeof(QueuedEvent *) * max_events);
@@ -744,13 +766,14 @@ backlog_read(int max_events, Size max_bytes, void (*take) (QueuedEvent *event))
 		scan_close(&scans[i]);
 	UnregisterSnapshot(snapshot);
 
-	if (!page.full)
-		instant_move();
-
 	if (!XLogRecPtrIsInvalid(page.safe_at))
 		XLogFlush(page.safe_at);
 
-	qsort(page.events, page.n, sizeof(QueuedEvent *), compare_events);
+	/* Nothing can fail from here on: the page is ours. */
+	last = page.last;
+	if (!page.full)
+		instant_move();
+	sort_page(&page);
 	for (int i = 0; i < page.n; i++)
 		outstanding[page.events[i]->table]++;
 	MemoryContextSwitchTo(previous);
@@ -817,18 +840,30 @@ switch_current(bool now)
 static Relation
 lock_alone(Oid table)
 {
-	Relation	relation;
-
 	if (!ConditionalLockRelationOid(table, AccessExclusiveLock))
 		return NULL;
-	relation = table_open(table, NoLock);
-	if (OidIsValid(relation->rd_rel->reltoastrelid) &&
-		!ConditionalLockRelationOid(relation->rd_rel->reltoastrelid, AccessExclusiveLock))
+	return table_open(table, NoLock);
+}
+
+/*
+ * Give a table, which we have locked alone, new and empty storage, as TRUNCATE
+ * does, but for what concerns triggers, rights and logical decoding.
+ */
+static void
+empty_storage(Relation relation)
+{
+	Oid			table = RelationGetRelid(relation);
+	Oid			toast = relation->rd_rel->reltoastrelid;
+
+	RELATION_SET_NEW_STORAGE(relation);
+	if (OidIsValid(toast))
 	{
-		table_close(relation, NoLock);
-		return NULL;
+		Relation	toast_relation = relation_open(toast, AccessExclusiveLock);
+
+		RELATION_SET_NEW_STORAGE(toast_relation);
+		table_close(toast_relation, NoLock);
 	}
-	return relation;
+	REINDEX_EMPTY_RELATION(table);
 }
 
 /* Empty a queue table and its acks; false when something stands against it. */
@@ -851,8 +886,8 @@ empty_table(int number, void (*take) (QueuedEvent *event))
 
 		if (outstanding[number] == 0 && !in_window)
 		{
-			heap_truncate_one_rel(queue);
-			heap_truncate_one_rel(ack);
+			empty_storage(queue);
+			empty_storage(ack);
 			emptied = true;
 		}
 	}

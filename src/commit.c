@@ -40,7 +40,7 @@ static int	nwaiting = 0;
 static int	allocated = 0;
 static Size bytes = 0;
 static MemoryContext context = NULL;
-static int32 next_ordinal = 0;	/* of rows appended in this transaction */
+static int32 next_ordinal = 0;	/* of the transaction's events, in their order */
 static bool wake = false;		/* something was appended, or wake anyway */
 static bool hooks_changed = false;
 
@@ -57,12 +57,11 @@ append_from(int first)
 	rows = MemoryContextAlloc(context, sizeof(QueueRow *) * n);
 	for (int i = 0; i < n; i++)
 		rows[i] = waiting[first + i].row;
-	if (queue_append(rows, n, next_ordinal, hooks_changed))
+	if (queue_append(rows, n, hooks_changed))
 	{
 		wake = true;
 		shared_count(shared_my_slot(), STAT_EVENTS_QUEUED, n);
 	}
-	next_ordinal += n;
 
 	for (int i = 0; i < n; i++)
 		pfree(rows[i]);
@@ -167,6 +166,7 @@ commit_queue(QueueRow *row)
 	}
 	waiting[nwaiting].subtransaction = mine;
 	waiting[nwaiting].row = row;
+	row->n = next_ordinal++;
 	nwaiting++;
 	bytes += row->size;
 

@@ -59,6 +59,22 @@
 #define MAKE_JSON_LEXER(json, len) makeJsonLexContextCstringLen(json, len, PG_UTF8, false)
 #endif
 
+/* New storage for a relation got another name in 16, reindexing an argument in 17. */
+#if PG_VERSION_NUM >= 160000
+#define RELATION_SET_NEW_STORAGE(rel) \
+	RelationSetNewRelfilenumber(rel, (rel)->rd_rel->relpersistence)
+#else
+#define RELATION_SET_NEW_STORAGE(rel) \
+	RelationSetNewRelfilenode(rel, (rel)->rd_rel->relpersistence)
+#endif
+#if PG_VERSION_NUM >= 170000
+#define REINDEX_EMPTY_RELATION(table) \
+	reindex_relation(NULL, table, REINDEX_REL_PROCESS_TOAST, &(ReindexParams) {0})
+#else
+#define REINDEX_EMPTY_RELATION(table) \
+	reindex_relation(table, REINDEX_REL_PROCESS_TOAST, &(ReindexParams) {0})
+#endif
+
 /* 18 tells modules' names and versions to the server. */
 #if PG_VERSION_NUM >= 180000
 #define HOOKS_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "hooks", .version = "1.0")

@@ -98,33 +98,36 @@ interest_announce_change(void)
 		CacheInvalidateRelcacheByRelid(relation);
 }
 
-/* Find the hooks table and prepare the question; false when there is none. */
+/* Find the hooks table; false when there is none. */
 static bool
-prepare(void)
+find_table(void)
 {
-	Oid			uuid = UUIDOID;
-	char	   *query;
-
-	if (OidIsValid(hooks_table) && plan != NULL)
+	if (OidIsValid(hooks_table))
 		return true;
 
 	if (plan != NULL)
 		SPI_freeplan(plan);
 	plan = NULL;
-
 	carrier = tables_machinery("interest");
 	hooks_table = tables_hooks();
-	if (!OidIsValid(hooks_table))
-		return false;
+	return OidIsValid(hooks_table);
+}
 
-	query = psprintf("SELECT DISTINCT trigger_type::pg_catalog.text FROM %s"
-					 " WHERE user_id OPERATOR(pg_catalog.=) $1 AND enabled",
-					 tables_name(hooks_table));
-	plan = SPI_prepare(query, 1, &uuid);
+/* Prepare the question; only with a lock on the table, which this wants too. */
+static void
+prepare(void)
+{
+	Oid			uuid = UUIDOID;
+
+	if (plan != NULL)
+		return;
+	plan = SPI_prepare(psprintf("SELECT DISTINCT trigger_type::pg_catalog.text FROM %s"
+								" WHERE user_id OPERATOR(pg_catalog.=) $1 AND enabled",
+								tables_name(hooks_table)),
+					   1, &uuid);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
 	SPI_keepplan(plan);
-	return true;
 }
 
 /* Ask the hooks table, as its owner. */
@@ -172,10 +175,13 @@ look_up(const pg_uuid_t *user)
 	{
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "could not connect to SPI");
-		if (!prepare())
+		if (!find_table())
 			wanted = 0;
 		else if (ConditionalLockRelationOid(hooks_table, AccessShareLock))
+		{
+			prepare();
 			wanted = ask_table(user);
+		}
 		else
 			state = INTEREST_STALE;
 		SPI_finish();

@@ -132,14 +132,13 @@ open_current(void)
 
 /* Form the row's tuple. */
 static HeapTuple
-form_row(TupleDesc desc, const QueueRow *row, uint64 xid, int32 n, TimestampTz now,
-		 bool new_hooks)
+form_row(TupleDesc desc, const QueueRow *row, uint64 xid, TimestampTz now, bool new_hooks)
 {
 	Datum		values[Natts_queue];
 	bool		nulls[Natts_queue] = {false};
 
 	values[Anum_queue_xid - 1] = UInt64GetDatum(xid);
-	values[Anum_queue_n - 1] = Int32GetDatum(n);
+	values[Anum_queue_n - 1] = Int32GetDatum(row->n);
 	values[Anum_queue_queued_at - 1] = TimestampTzGetDatum(now);
 	values[Anum_queue_event_id - 1] = UUIDPGetDatum(&row->event_id);
 	values[Anum_queue_user_id - 1] = UUIDPGetDatum(&row->user_id);
@@ -184,8 +183,7 @@ insert_together(Relation relation, HeapTuple *tuples, int n)
 
 /* Index entries, of (transaction, number), for rows that were just inserted. */
 static void
-insert_index_entries(Relation relation, HeapTuple *tuples, int n, uint64 xid,
-					 int32 first_ordinal)
+insert_index_entries(Relation relation, HeapTuple *tuples, QueueRow **rows, int n, uint64 xid)
 {
 	List	   *indexes = RelationGetIndexList(relation);
 	ListCell   *cell;
@@ -197,7 +195,7 @@ insert_index_entries(Relation relation, HeapTuple *tuples, int n, uint64 xid,
 
 		for (int i = 0; i < n; i++)
 		{
-			Datum		values[] = {UInt64GetDatum(xid), Int32GetDatum(first_ordinal + i)};
+			Datum		values[] = {UInt64GetDatum(xid), Int32GetDatum(rows[i]->n)};
 			bool		nulls[] = {false, false};
 
 			index_insert(index, values, nulls, &tuples[i]->t_self, relation,
@@ -208,7 +206,7 @@ insert_index_entries(Relation relation, HeapTuple *tuples, int n, uint64 xid,
 }
 
 bool
-queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks)
+queue_append(QueueRow **rows, int nrows, bool new_hooks)
 {
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	TimestampTz now = GetCurrentTimestamp();
@@ -228,8 +226,7 @@ queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks)
 	tuples = palloc(sizeof(HeapTuple) * nrows);
 	for (int i = 0; i < nrows; i++)
 	{
-		tuples[i] = form_row(RelationGetDescr(relation), rows[i], xid, first_ordinal + i, now,
-							 new_hooks);
+		tuples[i] = form_row(RelationGetDescr(relation), rows[i], xid, now, new_hooks);
 		needs_snapshot |= tuples[i]->t_len > TOAST_TUPLE_THRESHOLD;
 	}
 
@@ -241,7 +238,7 @@ queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks)
 		insert_together(relation, tuples, nrows);
 	else
 		insert_each(relation, tuples, nrows);
-	insert_index_entries(relation, tuples, nrows, xid, first_ordinal);
+	insert_index_entries(relation, tuples, rows, nrows, xid);
 	if (needs_snapshot)
 		PopActiveSnapshot();
 

@@ -46,6 +46,7 @@ enum
 typedef struct QueueRow
 {
 	Size		size;
+	int32		n;				/* counts the events of its transaction */
 	pg_uuid_t	event_id;
 	pg_uuid_t	user_id;
 	TriggerType type;
@@ -62,11 +63,10 @@ extern QueueRow *queue_row_make(MemoryContext context, const Event *event,
 
 /*
  * Append rows to the current queue table in the current transaction, which
- * has changed hooks if "new_hooks"; they are numbered from first_ordinal on.
- * Waits for nobody.  False when the
- * queue is not there (the extension was just dropped).
+ * has changed hooks if "new_hooks".  Waits for nobody.  False when the queue
+ * is not there (the extension was just dropped).
  */
-extern bool queue_append(QueueRow **rows, int nrows, int32 first_ordinal, bool new_hooks);
+extern bool queue_append(QueueRow **rows, int nrows, bool new_hooks);
 
 /* The OIDs of a queue table, or of its ack table. */
 extern Oid	queue_table(int number);

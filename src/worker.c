@@ -110,6 +110,34 @@ commit(void)
 	pgstat_report_stat(false);
 }
 
+/*
+ * Take a step that may run into somebody's lock: then it is undone, and false
+ * is returned.  Other errors are passed on.
+ */
+static bool
+attempt(void (*step) (void))
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = true;
+
+	PG_TRY();
+	{
+		step();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		done = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
 /* DROP EXTENSION waits for our transaction, or we find it gone. */
 static void
 leave_if_dropped(void)
@@ -132,36 +160,34 @@ has_results(void)
 	return log_waiting() > 0 || backlog_has_acks();
 }
 
-/* Whose last_triggered_at is to be written. */
-typedef struct HooksDue
+/* How results are written this time. */
+static struct
 {
 	TimestampTz now;
-	bool		all;			/* or only those not written for a while */
-	bool		carefully;
-} HooksDue;
+	bool		all_hooks;		/* last_triggered_at of all, or where it is due */
+	bool		carefully;		/* row by row, after a batch has failed */
+}			flushing;
 
 static void
 write_hooks(void *arg)
 {
-	HooksDue   *due = arg;
-
-	hooks_write(due->now, due->all, due->carefully, dispatch_about_to_write);
+	hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, dispatch_about_to_write);
 }
 
 /* Log rows, last_triggered_at and acknowledgements, in one transaction. */
 static void
-write_results(HooksDue due)
+write_results(void)
 {
-	bool		any_due = hooks_to_write(due.now, due.all);
+	bool		hooks_due = hooks_to_write(flushing.now, flushing.all_hooks);
 
 	begin();
 	leave_if_dropped();
-	log_write(due.carefully);
-	if (any_due && !due.carefully)
-		write_hooks(&due);
-	else if (any_due)
+	log_write(flushing.carefully);
+	if (hooks_due && !flushing.carefully)
+		write_hooks(NULL);
+	else if (hooks_due)
 	{
-		ErrorData  *error = tables_try(write_hooks, &due);
+		ErrorData  *error = tables_try(write_hooks, NULL);
 
 		if (error != NULL)
 			ereport(LOG,
@@ -173,9 +199,32 @@ write_results(HooksDue due)
 
 	shared_count(slot, STAT_UNLOGGED, log_take_lost());
 	log_written();
-	if (any_due)
-		hooks_written(due.now);
+	if (hooks_due)
+		hooks_written(flushing.now);
 	backlog_acks_committed();
+}
+
+/* The same as a batch; false when something failed. */
+static bool
+write_batch(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool written = true;
+
+	PG_TRY();
+	{
+		write_results();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		written = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return written;
 }
 
 /*
@@ -185,27 +234,16 @@ write_results(HooksDue due)
 static void
 flush(bool all_hooks)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool again = false;
-
-	PG_TRY();
-	{
-		write_results((HooksDue) {now, all_hooks, false});
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		AbortCurrentTransaction();
-		again = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	if (again)
-		write_results((HooksDue) {now, all_hooks, true});
-	oldest_result = 0;
+	flushing.now = GetCurrentTimestamp();
+	flushing.all_hooks = all_hooks;
+	flushing.carefully = false;
 	tidy = false;
+	oldest_result = 0;
+	if (write_batch())
+		return;
+	flushing.carefully = true;
+	if (!attempt(write_results))
+		oldest_result = flushing.now + LOCKED_OUT_US;
 }
 
 /* Flush when enough has gathered or waited, or somebody is in a hurry. */
@@ -245,63 +283,63 @@ take_news(void)
 	has_news = true;
 }
 
-/* Load the hooks of what was read; false when somebody has them locked. */
-static bool
-load_hooks(void)
+static void
+read_page(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool loaded = true;
-
-	PG_TRY();
-	{
-		begin();
-		take_news();
-		dispatch_load_hooks();
-		commit();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		loaded = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return loaded;
+	begin();
+	leave_if_dropped();
+	backlog_read(PAGE_EVENTS, PAGE_BYTES, dispatch_take);
+	take_news();
+	commit();
 }
 
-/* Read a page of new events, if there is room, and match them. */
+static void
+load_hooks(void)
+{
+	begin();
+	take_news();
+	dispatch_load_hooks();
+	commit();
+}
+
+static bool
+has_room(void)
+{
+	return dispatch_bytes() < MAX_BYTES_IN_MEMORY;
+}
+
+/*
+ * Read a page of new events, if there is room, and match them.  When somebody
+ * has a table locked, try again a little later.
+ */
 static void
 read_events(void)
 {
-	TimestampTz now;
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (pg_atomic_exchange_u32(&slot->pending, 0) != 0)
 	{
 		want_read = true;
 		tidy = false;
 	}
+	if (now < locked_until)
+		return;
 
-	if ((want_read || backlog_has_more()) && dispatch_bytes() < MAX_BYTES_IN_MEMORY)
+	if ((want_read || backlog_has_more()) && has_room())
 	{
 		want_read = false;
-		begin();
-		leave_if_dropped();
-		backlog_read(PAGE_EVENTS, PAGE_BYTES, dispatch_take);
-		take_news();
-		commit();
+		if (!attempt(read_page))
+		{
+			want_read = true;
+			locked_until = now + LOCKED_OUT_US;
+		}
 	}
 
 	if (!dispatch_has_unmatched())
 		return;
-	now = last_work = GetCurrentTimestamp();
+	last_work = now;
 	has_worked = true;
-	if (now < locked_until)
-		return;
-	if (!dispatch_needs_hooks() || load_hooks())
+	if (!dispatch_needs_hooks() || attempt(load_hooks))
 		dispatch_match();
 	else
 		locked_until = now + LOCKED_OUT_US;
@@ -362,11 +400,21 @@ delete_old_logs(TimestampTz now)
 }
 
 static void
-rotate(bool now)
+rotate_when_due(void)
 {
 	begin();
 	leave_if_dropped();
-	shared_count(slot, STAT_ROTATIONS, backlog_rotate(now, dispatch_take));
+	shared_count(slot, STAT_ROTATIONS, backlog_rotate(false, dispatch_take));
+	prepared = backlog_may_be_prepared();
+	commit();
+}
+
+static void
+rotate_now(void)
+{
+	begin();
+	leave_if_dropped();
+	shared_count(slot, STAT_ROTATIONS, backlog_rotate(true, dispatch_take));
 	prepared = backlog_may_be_prepared();
 	commit();
 }
@@ -391,13 +439,13 @@ housekeeping(void)
 	next_housekeeping = now + HOUSEKEEPING_US;
 	tidy = true;
 
-	rotate(false);
+	(void) attempt(rotate_when_due);
 	if (prepared)
 		want_read = true;
 	if (hooks_to_write(now, false))
 		flush(false);
 	if (log_locked_out() > 0)
-		retry_log();
+		(void) attempt(retry_log);
 	if (now >= next_retention)
 		delete_old_logs(now);
 	hooks_forget_unused(now);
@@ -460,7 +508,7 @@ time_to_leave(void)
 		return false;
 
 	/* Leave empty tables behind, so that the next one starts at once. */
-	rotate(true);
+	(void) attempt(rotate_now);
 	return may_leave();
 }
 
@@ -490,10 +538,8 @@ sleep_for(void)
 {
 	long		timeout = transport_timeout();
 
-	if (backlog_has_more() && dispatch_bytes() < MAX_BYTES_IN_MEMORY)
-		return 0;
-	if (want_read && dispatch_bytes() < MAX_BYTES_IN_MEMORY)
-		return 0;
+	if ((want_read || backlog_has_more()) && has_room())
+		earliest(&timeout, until(locked_until));
 	if (oldest_result != 0)
 		earliest(&timeout, until(oldest_result + FLUSH_AFTER_US));
 	if (dispatch_has_unmatched())
