@@ -63,6 +63,7 @@ static int64 due_from = 0;
 
 static Oid	carrier = InvalidOid;	/* hooks.interest, whose invalidation tells of changes */
 static Oid	planned_table = InvalidOid; /* the hooks table, while the plans are good */
+static uint64 invalidations = 0;	/* that may concern them */
 static SPIPlanPtr load_plan = NULL;
 static SPIPlanPtr write_plan = NULL;
 static SPIPlanPtr careful_write_plan = NULL;	/* leaves rows alone that are locked */
@@ -73,7 +74,10 @@ hooks_invalidate(Oid relation)
 	if (!OidIsValid(relation) || relation == planned_table || relation == carrier)
 		version++;
 	if (relation != carrier)
+	{
 		planned_table = InvalidOid;
+		invalidations++;
+	}
 }
 
 static void
@@ -118,24 +122,20 @@ prepare_plan(const char *query, int nargs, Oid *types)
 	return plan;
 }
 
-/* A timestamptz as the column last_triggered_at keeps it. */
-static char *
-stored(const char *value)
-{
-	return tables_timestamptz_as_time(planned_table, "last_triggered_at", value);
-}
-
-/* Find the hooks table and prepare the plans; false when there is no such table. */
-static bool
+/* Find the hooks table and prepare the plans; InvalidOid when there is no such table. */
+static Oid
 prepare_plans(void)
 {
 	Oid			load_types[] = {UUIDARRAYOID};
 	Oid			write_types[] = {UUIDARRAYOID, TIMESTAMPTZARRAYOID};
+	uint64		as_of = invalidations;
+	Oid			relation;
 	char	   *table;
 	char	   *fired;
+	char	   *stored;
 
 	if (OidIsValid(planned_table))
-		return true;
+		return planned_table;
 
 	if (load_plan)
 		SPI_freeplan(load_plan);
@@ -146,12 +146,13 @@ prepare_plans(void)
 	load_plan = write_plan = careful_write_plan = NULL;
 
 	carrier = tables_machinery("interest");
-	planned_table = tables_hooks();
-	if (!OidIsValid(planned_table))
-		return false;
+	relation = tables_hooks();
+	if (!OidIsValid(relation))
+		return InvalidOid;
 
-	table = tables_name(planned_table);
-	fired = tables_time_as_timestamptz(planned_table, "last_triggered_at");
+	table = tables_name(relation);
+	fired = tables_time_as_timestamptz(relation, "last_triggered_at");
+	stored = tables_timestamptz_as_time(relation, "last_triggered_at", "v.at");
 	load_plan = prepare_plan(psprintf("SELECT id, user_id, name::pg_catalog.text,"
 									  " trigger_type::pg_catalog.text, conditions,"
 									  " action_type::pg_catalog.text, action_config,"
@@ -166,7 +167,7 @@ prepare_plans(void)
 									   " WITH ORDINALITY v(id, at, i)"
 									   " WHERE h.id OPERATOR(pg_catalog.=) v.id"
 									   " RETURNING v.i, %s",
-									   table, stored("v.at"), fired),
+									   table, stored, fired),
 							  lengthof(write_types), write_types);
 	careful_write_plan = prepare_plan(psprintf("WITH v AS MATERIALIZED ("
 											   "SELECT l.id, w.at, w.i"
@@ -177,9 +178,11 @@ prepare_plans(void)
 											   " UPDATE %s h SET last_triggered_at = %s FROM v"
 											   " WHERE h.id OPERATOR(pg_catalog.=) v.id"
 											   " RETURNING v.i, %s",
-											   table, table, stored("v.at"), fired),
+											   table, table, stored, fired),
 									  lengthof(write_types), write_types);
-	return true;
+	if (as_of == invalidations)
+		planned_table = relation;
+	return relation;
 }
 
 /* ----------
@@ -398,6 +401,7 @@ hooks_load(pg_uuid_t *users, int nusers)
 	Datum	   *ids = palloc(sizeof(Datum) * nusers);
 	Datum		argument;
 	TablesUser	saved;
+	Oid			table;
 	SPITupleTable *rows = NULL;
 	uint64		nrows = 0;
 	uint64		next = 0;
@@ -414,9 +418,10 @@ hooks_load(pg_uuid_t *users, int nusers)
 
 	/* What changes from here on may be missed, and counts as unknown. */
 	as_of = version;
-	if (prepare_plans())
+	table = prepare_plans();
+	if (OidIsValid(table))
 	{
-		tables_act_as_owner(planned_table, &saved);
+		tables_act_as_owner(table, &saved);
 		if (SPI_execute_plan(load_plan, &argument, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not read hooks");
 		tables_act_done(&saved);
@@ -552,6 +557,7 @@ hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (H
 	int			lower_bounds[1] = {1};
 	Datum		arguments[2];
 	TablesUser	saved;
+	Oid			table;
 
 	start_writing(ndirty);
 	for (int i = 0; i < lists_due(now, all); i++)
@@ -581,9 +587,10 @@ hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (H
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (prepare_plans())
+	table = prepare_plans();
+	if (OidIsValid(table))
 	{
-		tables_act_as_owner(planned_table, &saved);
+		tables_act_as_owner(table, &saved);
 		if (SPI_execute_plan(carefully ? careful_write_plan : write_plan, arguments, NULL,
 							 false, 0) != SPI_OK_UPDATE_RETURNING)
 			elog(ERROR, "could not write last_triggered_at");

@@ -132,7 +132,7 @@ mark_all_databases(void)
 					 errhint("Increase \"hooks.max_databases\".")));
 			break;
 		}
-		pg_atomic_write_u32(&slot->pending, 1);
+		shared_announce(slot);
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);

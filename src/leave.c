@@ -105,8 +105,7 @@ release_hold(void)
 	shared_lock();
 	slot->hold_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD_AFTER_MS);
 	shared_unlock();
-	pg_atomic_write_u32(&slot->pending, 1);
-	shared_wake_launcher();
+	shared_announce(slot);
 }
 
 static void

@@ -219,9 +219,11 @@ shared_announce(DatabaseSlot *slot)
 	/*
 	 * Mark, then look for the worker; the worker gives up its process number,
 	 * then looks for the mark (shared_worker_detach).  One of the two sees the
-	 * other.
+	 * other.  A mark that is there already has woken somebody who has yet to
+	 * take it, and will then see what we have committed.
 	 */
-	pg_atomic_exchange_u32(&slot->pending, 1);
+	if (pg_atomic_exchange_u32(&slot->pending, 1) != 0)
+		return;
 	worker = pg_atomic_read_u32(&slot->worker);
 	if (worker != NO_PROCESS)
 		wake(worker);

@@ -21,12 +21,14 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -40,7 +42,14 @@
 bool
 tables_installed(void)
 {
-	return OidIsValid(get_extension_oid("hooks", true));
+	Oid			extension = get_extension_oid("hooks", true);
+
+	if (!OidIsValid(extension))
+		return false;
+
+	/* Whoever drops it locks it first: wait for that, and look again. */
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("hooks", true) == extension;
 }
 
 Oid

@@ -20,7 +20,10 @@ extern Oid	tables_logs(void);
 /* A relation of our own schema by name; InvalidOid when the extension is not there. */
 extern Oid	tables_machinery(const char *name);
 
-/* Is the extension installed in this database?  Needs a transaction. */
+/*
+ * Is the extension installed in this database?  If so it cannot be dropped
+ * before the end of the current transaction.
+ */
 extern bool tables_installed(void);
 
 /*
