@@ -24,6 +24,7 @@
 #include "settings.h"
 #include "shared.h"
 #include "transport.h"
+#include "trigger.h"
 
 HOOKS_MODULE_MAGIC;
 
@@ -209,6 +210,7 @@ void
 _PG_init(void)
 {
 	define_settings();
+	trigger_install();
 
 	if (process_shared_preload_libraries_in_progress)
 	{

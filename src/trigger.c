@@ -21,9 +21,8 @@
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "executor/tuptable.h"
+#include "executor/executor.h"
 #include "fmgr.h"
-#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -37,6 +36,7 @@
 #include "interest.h"
 #include "settings.h"
 #include "shared.h"
+#include "trigger.h"
 
 PG_FUNCTION_INFO_V1(hooks_on_event);
 PG_FUNCTION_INFO_V1(hooks_trigger_lifecycle_event);
@@ -76,6 +76,42 @@ typedef struct EventTable
 } EventTable;
 
 static HTAB *event_tables = NULL;
+
+/* The command whose row triggers are being fired; unknown for COPY and others. */
+static CmdType current_command = CMD_UNKNOWN;
+static ExecutorFinish_hook_type previous_executor_finish_hook = NULL;
+
+/*
+ * An UPDATE that moves a row to another partition fires the INSERT triggers
+ * there.  AFTER triggers are fired when the executor finishes, so that is
+ * where we learn which command it is.
+ */
+static void
+watch_finish(QueryDesc *query)
+{
+	CmdType		outer = current_command;
+
+	current_command = query->operation;
+	PG_TRY();
+	{
+		if (previous_executor_finish_hook)
+			previous_executor_finish_hook(query);
+		else
+			standard_ExecutorFinish(query);
+	}
+	PG_FINALLY();
+	{
+		current_command = outer;
+	}
+	PG_END_TRY();
+}
+
+void
+trigger_install(void)
+{
+	previous_executor_finish_hook = ExecutorFinish_hook;
+	ExecutorFinish_hook = watch_finish;
+}
 
 static void
 relation_changed(Datum arg, Oid relation)
@@ -357,6 +393,9 @@ hooks_on_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired AFTER INSERT FOR EACH ROW", "hooks.on_event"),
 				 errhint("Use hooks.attach() to create the trigger.")));
+
+	if (current_command == CMD_UPDATE && data->tg_relation->rd_rel->relispartition)
+		return PointerGetDatum(NULL);
 
 	slot = data->tg_trigslot;
 	table = find_table(data);

@@ -327,7 +327,9 @@ read_events(void)
 
 	if ((want_read || backlog_has_more()) && has_room())
 	{
-		want_read = false;
+		/* The rest of an older window does not hold what is new now. */
+		if (!backlog_has_more())
+			want_read = false;
 		if (!attempt(read_page))
 		{
 			want_read = true;
