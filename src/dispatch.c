@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
 #include "dispatch.h"
@@ -474,7 +475,9 @@ load_again(Delivery *delivery)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
 		hooks_load(&user_id, 1);
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
 	PG_CATCH();

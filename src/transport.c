@@ -59,6 +59,8 @@ typedef struct Request
 	size_t		header_bytes;
 	size_t		body_bytes;
 	bool		refused;		/* the address guard said no */
+	bool		handshaking;	/* connected, and waiting for the other side's TLS */
+	bool		sent;			/* perhaps only in part */
 	bool		headers_too_large;
 	bool		body_cut;
 	int			timeout_ms;
@@ -134,9 +136,15 @@ static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	Descriptor *d = descriptor(fd);
+	Request    *request;
 
 	if (d == NULL)
 		return -1;
+
+	/* A socket is waited for to become writable until it is connected. */
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &request);
+	if (d->opened_here && what == CURL_POLL_IN && request != NULL)
+		request->handshaking = true;
 
 	switch (what)
 	{
@@ -207,6 +215,7 @@ on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 	const struct sockaddr *address = NULL;
 
+	request->sent = true;
 	if (hooks_proxy != NULL && *hooks_proxy != '\0')
 		return CURL_PREREQFUNC_OK;
 	if (inet_pton(AF_INET, ip, &v4.sin_addr) == 1)
@@ -217,6 +226,7 @@ on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
 	if (address != NULL &&
 		address_refused(address, hooks_allow_addresses, hooks_deny_addresses) == NULL)
 		return CURL_PREREQFUNC_OK;
+	request->sent = false;
 	request->refused = true;
 	return CURL_PREREQFUNC_ABORT;
 }
@@ -463,6 +473,7 @@ transport_start(const Message *message, void *arg)
 	request->location[0] = '\0';
 	request->header_bytes = request->body_bytes = 0;
 	request->refused = request->headers_too_large = request->body_cut = false;
+	request->handshaking = request->sent = false;
 	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
 
 	if (message->body != NULL)
@@ -568,24 +579,24 @@ time_of(CURL *easy, CURLINFO info)
 
 /* What a request that ran out of time was waiting for. */
 static const char *
-waiting_for(CURL *easy)
+waiting_for(const Request *request)
 {
-	if (time_of(easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
-		return "while looking up the host name";
-	if (time_of(easy, CURLINFO_CONNECT_TIME_T) == 0)
-		return "while connecting";
-	if (time_of(easy, CURLINFO_PRETRANSFER_TIME_T) == 0)
-		return "during the TLS handshake";
-	if (time_of(easy, CURLINFO_STARTTRANSFER_TIME_T) == 0)
+	if (request->header_bytes > 0)
+		return "while the answer was coming in";
+	if (request->sent)
 		return "waiting for the answer";
-	return "while the answer was coming in";
+	if (request->handshaking)
+		return "during the TLS handshake";
+	if (time_of(request->easy, CURLINFO_NAMELOOKUP_TIME_T) > 0)
+		return "while connecting";
+	return "while looking up the host name";
 }
 
 static void
-explain_timeout(Request *request, Answer *answer)
+explain_timeout(const Request *request, Answer *answer)
 {
 	snprintf(answer->reason, sizeof(answer->reason), "timed out after %.3g s %s",
-			 time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6, waiting_for(request->easy));
+			 time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6, waiting_for(request));
 }
 
 static void
@@ -619,6 +630,10 @@ explain_failure(Request *request, Answer *answer)
 			break;
 		case CURLE_SSL_CONNECT_ERROR:
 			snprintf(answer->reason, sizeof(answer->reason), "TLS handshake failed: %s", detail);
+			break;
+		case CURLE_UNSUPPORTED_PROTOCOL:
+		case CURLE_WEIRD_SERVER_REPLY:
+			strlcpy(answer->reason, "answer is not HTTP", sizeof(answer->reason));
 			break;
 		case CURLE_GOT_NOTHING:
 			strlcpy(answer->reason, "connection closed without an answer", sizeof(answer->reason));
@@ -670,8 +685,7 @@ make_answer(Request *request, Answer *answer)
 	}
 	else
 	{
-		answer->kind = time_of(request->easy, CURLINFO_PRETRANSFER_TIME_T) == 0
-			? ANSWER_UNREACHED : ANSWER_UNKNOWN;
+		answer->kind = request->sent ? ANSWER_UNKNOWN : ANSWER_UNREACHED;
 		explain_failure(request, answer);
 	}
 }
