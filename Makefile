@@ -44,15 +44,15 @@ PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libutf8proc)
 SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc)
 
-# The SQL tests; the server they need is preloaded with the library.
+# The SQL tests, each kind in a temporary server of its own, which preloads the
+# library.
 REGRESS = setup adopt attach condition template address validation
-REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check/regress
+REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check \
+	--encoding=UTF8 --no-locale
 
 ISOLATION = commit_order savepoint repeatable_read prepared cache rotation
-ISOLATION_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check/isolation \
-	--inputdir=$(srcdir)/test --outputdir=test/output
-
-EXTRA_CLEAN = tmp_check test/output
+ISOLATION_OPTS = --temp-config=$(srcdir)/test/isolation.conf --temp-instance=./tmp_check_iso \
+	--inputdir=$(srcdir)/test --encoding=UTF8 --no-locale
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
