@@ -106,6 +106,7 @@ release_hold(void)
 	slot->hold_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD_AFTER_MS);
 	shared_unlock();
 	shared_announce(slot);
+	shared_wake_launcher();
 }
 
 static void
