@@ -28,6 +28,7 @@
 #include "commit.h"
 #include "condition.h"
 #include "cooldown.h"
+#include "identity.h"
 #include "interest.h"
 #include "worker.h"
 
@@ -182,6 +183,7 @@ hooks_check_hook(PG_FUNCTION_ARGS)
 
 	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 	{
+		identity_before_hook();
 		check_row(row, desc, data->tg_relation);
 		return PointerGetDatum(row);
 	}

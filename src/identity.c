@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -48,25 +49,58 @@ holds_something(void)
 	return holds;
 }
 
+/* Is it what hooks.installation says? */
+static bool
+is_original(void)
+{
+	return returns_row(psprintf("SELECT FROM hooks.installation"
+								" WHERE system_identifier OPERATOR(pg_catalog.=) '" INT64_FORMAT "'::pg_catalog.int8"
+								" AND database OPERATOR(pg_catalog.=) '%u'::pg_catalog.oid",
+								(int64) GetSystemIdentifier(), MyDatabaseId));
+}
+
+/* A copy with nothing in it is nobody's copy. */
+static bool
+adopt_if_empty(void)
+{
+	if (holds_something())
+		return false;
+	returns_row(psprintf("UPDATE hooks.installation SET system_identifier = '" INT64_FORMAT "',"
+						 " database = '%u'",
+						 (int64) GetSystemIdentifier(), MyDatabaseId));
+	return true;
+}
+
 bool
 identity_confirmed(void)
 {
-	char	   *condition = psprintf("system_identifier OPERATOR(pg_catalog.=) '" INT64_FORMAT "'::pg_catalog.int8"
-									 " AND database OPERATOR(pg_catalog.=) '%u'::pg_catalog.oid",
-									 (int64) GetSystemIdentifier(), MyDatabaseId);
 	bool		confirmed;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-
-	confirmed = returns_row(psprintf("SELECT FROM hooks.installation WHERE %s", condition));
-	if (!confirmed && !holds_something())
-	{
-		returns_row(psprintf("UPDATE hooks.installation SET system_identifier = '" INT64_FORMAT "',"
-							 " database = '%u'",
-							 (int64) GetSystemIdentifier(), MyDatabaseId));
-		confirmed = true;
-	}
+	confirmed = is_original() || adopt_if_empty();
 	SPI_finish();
 	return confirmed;
+}
+
+void
+identity_before_hook(void)
+{
+	static bool known = false;
+	Oid			user;
+	int			sec_context;
+
+	if (known)
+		return;
+
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, sec_context | SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	known = is_original();
+	if (!known)
+		(void) adopt_if_empty();
+	SPI_finish();
+	SetUserIdAndSecContext(user, sec_context);
 }

@@ -16,4 +16,10 @@
  */
 extern bool identity_confirmed(void);
 
+/*
+ * A hook is about to be written.  The first one of a database that was made
+ * from a template without hooks makes it a database of its own.
+ */
+extern void identity_before_hook(void);
+
 #endif							/* HOOKS_IDENTITY_H */
