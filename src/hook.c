@@ -501,6 +501,7 @@ static struct
 {
 	int			n;
 	int			allocated;
+	bool		carefully;		/* locked rows were left alone; else, a row not written is gone */
 	Hook	  **hooks;
 	TimestampTz *written;		/* as the table keeps it; DT_NOEND: not written */
 }			writing;
@@ -560,6 +561,7 @@ hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (H
 	Oid			table;
 
 	start_writing(ndirty);
+	writing.carefully = carefully;
 	for (int i = 0; i < lists_due(now, all); i++)
 	{
 		dlist_iter	iter;
@@ -621,8 +623,8 @@ hooks_written(TimestampTz now)
 		hook->written_at = now;
 		if (written)
 			hook->stored = writing.written[i];
-		else if (hook->enabled)
-			mark_dirty(hook, now);	/* somebody has the row locked */
+		else if (hook->enabled && writing.carefully)
+			mark_dirty(hook, now);	/* somebody may have the row locked */
 	}
 	writing.n = 0;
 	due_from = to_seconds(now) + 1;

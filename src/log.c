@@ -153,6 +153,7 @@ prepare_plan(void)
 
 	if (insert_plan)
 		SPI_freeplan(insert_plan);
+	insert_plan = NULL;
 	insert_plan = SPI_prepare(psprintf("INSERT INTO %s (id, hook_id, user_id, stream_event_id,"
 									   " trigger_type, action_type, status, error_message,"
 									   " executed_at, duration_ms, inserted_at, attempt, response_status)"

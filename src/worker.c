@@ -360,7 +360,6 @@ start_deliveries(void)
 		commit();
 	}
 	dispatch_start();
-	has_news = false;
 }
 
 /* ----------
@@ -604,6 +603,8 @@ static void
 override_settings(void)
 {
 	static const char *const settings[][2] = {
+		{"role", "none"},
+		{"exit_on_error", "off"},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", LOCK_TIMEOUT},
@@ -615,6 +616,7 @@ override_settings(void)
 		{"row_security", "on"},
 		{"synchronous_commit", "local"},
 		{"plan_cache_mode", "force_generic_plan"},
+		{"max_parallel_workers_per_gather", "0"},
 		{"jit", "off"},
 		{"timezone", "UTC"},
 	};
@@ -679,6 +681,7 @@ run(void)
 
 		transport_drive();
 		dispatch_answers();
+		has_news = false;
 		if (hooks_enabled)
 		{
 			read_events();

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Hooks::Receiver;
@@ -83,13 +84,11 @@ my %settings = (
 	jit_above_cost => '0',
 	work_mem => '64kB',
 	temp_file_limit => '0',
-	exit_on_error => 'on',
 	client_min_messages => 'error',
 	default_tablespace => '',
 	default_toast_compression => 'pglz',
 	gin_fuzzy_search_limit => '1',
-	restrict_nonsystem_relation_kind => 'view, foreign-table',
-	role => 'application');
+	restrict_nonsystem_relation_kind => 'view, foreign-table');
 
 # The application's sessions say what they need.
 my $sane = '-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 '
@@ -103,21 +102,19 @@ my $superuser = value($node, 'SELECT rolname FROM pg_roles WHERE oid = 10');
 my $n = 0;
 for my $scope ('DATABASE app', 'ROLE ALL', "ROLE $superuser", "ROLE $superuser IN DATABASE app")
 {
-	my %set;
+	local $ENV{PGOPTIONS} = $sane;
 
-	for my $name (sort keys %settings)
-	{
-		# Not every version has every one of them.
-		next if value($node, "SELECT count(*) FROM pg_settings WHERE name = '$name'") == 0 && $name ne 'role';
-		local $ENV{PGOPTIONS} = $sane;
-		my $value = $name eq 'search_path' ? $settings{$name} : literal($settings{$name});
-		my ($result) = $node->psql('postgres', "ALTER $scope SET $name = $value");
-		$set{$name} = $value if $result == 0;
-	}
-	cmp_ok(scalar keys %set, '>', 25, "$scope: settings are made");
+	# Not every version has every one of them.
+	$node->psql(
+		'postgres',
+		join("\n",
+			map { "ALTER $scope SET $_ = " . ($_ eq 'search_path' ? $settings{$_} : literal($settings{$_})) . ';' }
+			  sort keys %settings),
+		on_error_stop => 0);
+	$node->safe_psql('postgres', "ALTER $scope RESET session_replication_role") unless $scope =~ /$superuser/;
+	cmp_ok(value($node, 'SELECT max(cardinality(setconfig)) FROM pg_db_role_setting'), '>', 25, "$scope: settings are made");
 
 	# Whoever is there was there before.
-	local $ENV{PGOPTIONS} = $sane;
 	my $old = worker_pid($node, 'app');
 	value($node, "SELECT pg_terminate_backend($old)", 'app') if $old;
 	$n++;
@@ -143,6 +140,7 @@ for my $scope ('DATABASE app', 'ROLE ALL', "ROLE $superuser", "ROLE $superuser I
 	isnt(worker_pid($node, 'app'), $old, "$scope: by a worker that has these settings");
 
 	# An application whose own session is hostile.
+	local $ENV{PGOPTIONS} = $sane =~ s/-c session_replication_role=origin//r;
 	my (undef, undef, $stderr) = $node->psql(
 		'app', sprintf(
 			q{SET search_path = hostile, pg_catalog, public; SET row_security = off; SET array_nulls = off;
@@ -155,12 +153,38 @@ for my $scope ('DATABASE app', 'ROLE ALL', "ROLE $superuser", "ROLE $superuser I
 	wait_idle($node, 'app');
 	is(scalar(my @sent = $receiver->take), 1, "$scope: its event fires");
 
-	# Idle exit and housekeeping work as well.
-	for my $name (sort keys %set)
-	{
-		$node->safe_psql('postgres', "ALTER $scope RESET $name");
-	}
+	$ENV{PGOPTIONS} = $sane;
+	$node->safe_psql('postgres', "ALTER $scope RESET ALL");
 }
+
+# Two that would hurt more: every error is the end of the session, and every
+# session is somebody else's.
+for (
+	[ exit_on_error => 'on' ],
+	[ role => 'application' ])
+{
+	my ($name, $value) = @$_;
+
+	$node->safe_psql('postgres', "ALTER DATABASE app SET $name = $value");
+	local $ENV{PGOPTIONS} = $sane;
+	my $old = worker_pid($node, 'app');
+	my $said = -s $node->logfile;
+
+	# A log row that cannot be written is an error that must not end the worker.
+	$node->safe_psql('app', q{ALTER TABLE stream_hook_logs ADD CONSTRAINT no CHECK (error_message IS NULL)});
+	my $failing = add_hook($node, trigger => 'raid', url => $receiver->url('/status/500'), database => 'app');
+	value($node, "SELECT pg_terminate_backend($old)", 'app');
+	add_event($node, type => 'raid', database => 'app');
+	add_event($node, database => 'app');
+	is(value($node, q{SELECT hooks.wait_idle('10 seconds')}, 'app'), 't', "$name = $value: hooks fire");
+	is_deeply([ sort map { $_->{path} } $receiver->take ], [ '/ok/follow', '/status/500' ], "$name = $value: both");
+	my $ends = () = slurp_file($node->logfile, $said) =~ /background worker "hooks worker" \(PID \d+\) exited/g;
+	cmp_ok($ends, '<', 5, "$name = $value: workers do not come and go");
+	$node->safe_psql('app', 'ALTER TABLE stream_hook_logs DROP CONSTRAINT no; ' . "DELETE FROM stream_hooks WHERE id = '$failing'");
+	$node->safe_psql('postgres', "ALTER DATABASE app RESET $name");
+}
+$node->safe_psql('app', 'SELECT hooks.wake()');
+wait_idle($node, 'app');
 
 # The application's triggers on our tables run as the tables' owner, who can do
 # nothing that the owner could not do himself.
@@ -204,5 +228,5 @@ is_deeply([ map { $_->{path} } rows($node, 'SELECT DISTINCT path FROM seen', 'ap
 	['pg_catalog, pg_temp'], '... with a safe search_path');
 cmp_ok(value($node, 'SELECT count(*) FROM seen', 'app'), '>=', 2, '... on logs and on hooks');
 
-finish($node);
+finish($node, qr/could not write to the hooks log/);
 done_testing();
