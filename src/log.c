@@ -390,6 +390,26 @@ set_locked_out_aside(void)
 	batch.n = n;
 }
 
+static void
+prepare_plan_into(void *prepared)
+{
+	*(bool *) prepared = prepare_plan();
+}
+
+/* The same when the table may have been altered beyond recognition. */
+static bool
+prepare_plan_carefully(void)
+{
+	bool		prepared = false;
+	ErrorData  *error = tables_try(prepare_plan_into, &prepared);
+
+	if (error == NULL && !prepared)
+		say_lost("there is no log table");
+	else if (error != NULL)
+		say_lost(error->message);
+	return error == NULL && prepared;
+}
+
 /* Write a list, as the table's owner. */
 static void
 write_list(Rows *list, bool carefully)
@@ -400,7 +420,7 @@ write_list(Rows *list, bool carefully)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (prepare_plan())
+	if (carefully ? prepare_plan_carefully() : prepare_plan())
 	{
 		tables_act_as_owner(planned_table, &saved);
 		if (carefully)
@@ -412,7 +432,8 @@ write_list(Rows *list, bool carefully)
 	else
 	{
 		lost += list->n;
-		say_lost("there is no log table");
+		if (!carefully)
+			say_lost("there is no log table");
 	}
 	SPI_finish();
 }
