@@ -95,7 +95,8 @@ scratch_end() {
 	local -a left
 	local signal
 
-	trap '' INT TERM HUP
+	set +e
+	trap '' INT TERM HUP PIPE
 	for signal in TERM QUIT KILL; do
 		for _ in {1..30}; do
 			mapfile -t left < <(scratch_processes)
