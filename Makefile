@@ -63,3 +63,6 @@ ifdef WERROR
 override CFLAGS += -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 endif
+
+# Any of the headers changes all: the tree is small.
+$(OBJS): $(wildcard $(srcdir)/src/*.h)

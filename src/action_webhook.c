@@ -170,7 +170,9 @@ compile_header(Webhook *webhook, const JsonbValue *name, const JsonbValue *value
 	char	   *header_name = pnstrdup(name->val.string.val, name->val.string.len);
 
 	if (!is_token(header_name))
-		return mistake(error, psprintf("\"%s\" is not a name of an HTTP header", header_name),
+		return mistake(error, has_control_character(header_name)
+					   ? "a name of an HTTP header contains a control character"
+					   : psprintf("\"%s\" is not a name of an HTTP header", header_name),
 					   "Names are made of letters, digits and hyphens, for example \"X-Api-Key\".");
 	if (is_reserved(header_name))
 		return mistake(error, psprintf("header \"%s\" cannot be set by a hook", header_name), NULL);

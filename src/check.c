@@ -97,6 +97,13 @@ check_row(HeapTuple row, TupleDesc desc, Relation relation)
 	char	   *cooldown = row_string(row, desc, "cooldown_seconds");
 	int			type;
 
+	if (SPI_fnumber(desc, "trigger_type") <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" is not a table of hooks: it has no column \"trigger_type\"",
+						RelationGetRelationName(relation)),
+				 errhint("Use hooks.setup() to create the table of hooks and its triggers.")));
+
 	type = type_name ? trigger_type_parse(type_name, strlen(type_name)) : TRIGGER_TYPE_UNKNOWN;
 	if (type == TRIGGER_TYPE_UNKNOWN)
 	{

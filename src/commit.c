@@ -41,8 +41,18 @@ static int	allocated = 0;
 static Size bytes = 0;
 static MemoryContext context = NULL;
 static int32 next_ordinal = 0;	/* of the transaction's events, in their order */
-static bool wake = false;		/* something was appended, or wake anyway */
+static bool wake = false;		/* something was appended */
+static bool released = false;	/* the worker may work here, and is to look */
 static bool hooks_changed = false;
+
+static void
+drop_last(void)
+{
+	QueueRow   *row = waiting[--nwaiting].row;
+
+	bytes -= row->size;
+	pfree(row);
+}
 
 /* Append the rows from "first" on to the queue. */
 static void
@@ -64,10 +74,8 @@ append_from(int first)
 	}
 
 	for (int i = 0; i < n; i++)
-		pfree(rows[i]);
+		drop_last();
 	pfree(rows);
-	nwaiting = first;
-	bytes = 0;
 }
 
 /* All is over: forget. */
@@ -82,6 +90,7 @@ forget(void)
 	bytes = 0;
 	next_ordinal = 0;
 	wake = false;
+	released = false;
 	hooks_changed = false;
 }
 
@@ -101,7 +110,9 @@ at_transaction_end(XactEvent event, void *arg)
 			 * COMMIT PREPARED calls nobody; a worker that knows of a prepared
 			 * transaction stays and looks now and then.
 			 */
-			if (wake)
+			if (released)
+				shared_release(shared_my_slot());
+			if (wake || released)
 				shared_announce(shared_my_slot());
 			forget();
 			break;
@@ -125,7 +136,7 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		while (nwaiting > 0 && waiting[nwaiting - 1].subtransaction == mine)
-			pfree(waiting[--nwaiting].row);
+			drop_last();
 	}
 }
 
@@ -189,8 +200,8 @@ commit_hooks_changed(void)
 }
 
 void
-commit_wake(void)
+commit_release(void)
 {
 	prepare();
-	wake = true;
+	released = true;
 }

@@ -26,7 +26,10 @@ extern MemoryContext commit_context(void);
  */
 extern void commit_hooks_changed(void);
 
-/* Wake the worker when the transaction commits, whether it queues something or not. */
-extern void commit_wake(void);
+/*
+ * When the transaction commits, a worker that stayed away (shared_hold) may
+ * come back, and the worker looks whether there is something to do.
+ */
+extern void commit_release(void);
 
 #endif							/* HOOKS_COMMIT_H */

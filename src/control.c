@@ -38,12 +38,8 @@ hooks_is_preloaded(PG_FUNCTION_ARGS)
 Datum
 hooks_wake(PG_FUNCTION_ARGS)
 {
-	DatabaseSlot *slot = shared_my_slot();
-
 	interest_announce_change();
-	if (slot != NULL)
-		shared_release(slot);
-	commit_wake();
+	commit_release();
 	PG_RETURN_VOID();
 }
 

@@ -149,6 +149,7 @@ prepare_plans(void)
 	relation = tables_hooks();
 	if (!OidIsValid(relation))
 		return InvalidOid;
+	tables_refuse_hidden_rows(relation);
 
 	table = tables_name(relation);
 	fired = tables_time_as_timestamptz(relation, "last_triggered_at");

@@ -121,6 +121,7 @@ prepare(void)
 
 	if (plan != NULL)
 		return;
+	tables_refuse_hidden_rows(hooks_table);
 	plan = SPI_prepare(psprintf("SELECT DISTINCT trigger_type::pg_catalog.text FROM %s"
 								" WHERE user_id OPERATOR(pg_catalog.=) $1 AND enabled",
 								tables_name(hooks_table)),

@@ -488,6 +488,7 @@ log_retain(void)
 	if (!OidIsValid(table))
 		return false;
 
+	tables_refuse_hidden_rows(table);
 	name = tables_name(table);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");

@@ -261,6 +261,7 @@ shared_worker_attach(DatabaseSlot *slot)
 	else if (slot->state == SLOT_STARTING && slot->database == MyDatabaseId)
 	{
 		slot->state = SLOT_RUNNING;
+		slot->released = false;
 		pg_atomic_write_u32(&slot->leave, 0);
 		pg_atomic_exchange_u32(&slot->worker, MY_PROC_NUMBER);
 		attached = true;
@@ -306,14 +307,18 @@ void
 shared_hold(DatabaseSlot *slot)
 {
 	shared_lock();
-	slot->hold_until = DT_NOEND;
+	if (!slot->released)
+		slot->hold_until = DT_NOEND;
 	shared_unlock();
 }
 
 void
 shared_release(DatabaseSlot *slot)
 {
+	if (slot == NULL)
+		return;
 	shared_lock();
+	slot->released = true;
 	slot->hold_until = 0;
 	slot->start_after = 0;
 	shared_unlock();

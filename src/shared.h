@@ -60,6 +60,7 @@ typedef struct DatabaseSlot
 	int			failures;		/* of workers in a row */
 	TimestampTz start_after;	/* no worker is started before this */
 	TimestampTz hold_until;		/* somebody needs the database to itself */
+	bool		released;		/* since the worker attached */
 
 	pg_atomic_uint32 pending;	/* something was queued since the worker looked */
 	pg_atomic_uint32 leave;		/* the worker is asked to leave */
@@ -115,7 +116,11 @@ extern bool shared_worker_attach(DatabaseSlot *slot);
 extern void shared_worker_detach(DatabaseSlot *slot, bool failed);
 extern void shared_worker_well(DatabaseSlot *slot);
 
-/* No worker is started until shared_release(). */
+/*
+ * No worker is started until shared_release(); called by a worker for what it
+ * has seen, so a release since it attached has the last word.  The slot may be
+ * NULL for shared_release(), which never throws.
+ */
 extern void shared_hold(DatabaseSlot *slot);
 extern void shared_release(DatabaseSlot *slot);
 

@@ -33,6 +33,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 
 #include "tables.h"
@@ -153,6 +154,26 @@ void
 tables_act_done(const TablesUser *saved)
 {
 	SetUserIdAndSecContext(saved->user, saved->sec_context);
+}
+
+void
+tables_refuse_hidden_rows(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	if (OidIsValid(owner) && check_enable_rls(relation, owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row-level security of table \"%s\" is forced on its owner, which would hide rows from hooks",
+						get_rel_name(relation)),
+				 errhint("Use ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; policies then apply to everybody else.",
+						 tables_name(relation))));
 }
 
 ErrorData *

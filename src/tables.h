@@ -41,6 +41,12 @@ extern void tables_act_as_owner(Oid relation, TablesUser *saved);
 extern void tables_act_done(const TablesUser *saved);
 
 /*
+ * Raise an error if the table's policies apply even to its owner, as whom we
+ * read it: rows would be missing without a word.
+ */
+extern void tables_refuse_hidden_rows(Oid relation);
+
+/*
  * Call a function in a subtransaction of its own.  Returns NULL when it went
  * well, else the error, with everything the function did undone.
  */

@@ -27,6 +27,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -460,6 +461,11 @@ hooks_trigger_lifecycle_event(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown event type \"%s\"", text_to_cstring(name)),
 				 errhint("Event types are %s.", TRIGGER_TYPE_NAMES)));
+	if (!PG_ARGISNULL(2) && !JB_ROOT_IS_OBJECT(PG_GETARG_JSONB_P(2)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("metadata of an event must be a JSON object"),
+				 errhint("For example '{\"title\": \"Hello\"}'.")));
 
 	make_cache();
 	random_id(id);

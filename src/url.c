@@ -41,13 +41,18 @@ literal_refused(const char *host)
 	struct sockaddr_in v4 = {.sin_family = AF_INET};
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 	char		bare[INET6_ADDRSTRLEN + 1];
+	size_t		length = strlen(host);
 
-	if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
+	/* The last dot of "127.0.0.1." says only that nothing comes after it. */
+	strlcpy(bare, host, sizeof(bare));
+	if (length > 0 && length < sizeof(bare) && bare[length - 1] == '.')
+		bare[length - 1] = '\0';
+	if (inet_pton(AF_INET, bare, &v4.sin_addr) == 1)
 		return address_refused((struct sockaddr *) &v4, hooks_allow_addresses,
 							   hooks_deny_addresses);
-	if (host[0] == '[' && strlen(host) < sizeof(bare))
+	if (host[0] == '[' && length < sizeof(bare))
 	{
-		strlcpy(bare, host + 1, strlen(host) - 1);
+		strlcpy(bare, host + 1, length - 1);
 		if (inet_pton(AF_INET6, bare, &v6.sin6_addr) == 1)
 			return address_refused((struct sockaddr *) &v6, hooks_allow_addresses,
 								   hooks_deny_addresses);
@@ -64,17 +69,20 @@ check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
 	parts->scheme = part(handle, CURLUPART_SCHEME, 0);
 	parts->host = part(handle, CURLUPART_HOST, 0);
 	port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	if (parts->scheme != NULL && strcmp(parts->scheme, "https") != 0 &&
+		!(strcmp(parts->scheme, "http") == 0 && hooks_allow_http))
+		return mistake(error, psprintf("URL must use https, not %s", parts->scheme),
+					   "Write it like \"https://example.com/webhook\".");
 	if (parts->scheme == NULL || parts->host == NULL || port == NULL)
 		return mistake(error, "URL has no scheme or host",
 					   "Write it in full, for example \"https://example.com/webhook\".");
 	parts->port = atoi(port);
+	if (parts->port == 0)
+		return mistake(error, "URL has port 0, which nobody can listen on",
+					   "Write it like \"https://example.com/webhook\".");
 	for (char *c = parts->host; *c; c++)
 		*c = pg_ascii_tolower(*c);
 
-	if (strcmp(parts->scheme, "https") != 0 &&
-		!(strcmp(parts->scheme, "http") == 0 && hooks_allow_http))
-		return mistake(error, psprintf("URL must use https, not %s", parts->scheme),
-					   "Write it like \"https://example.com/webhook\".");
 	if (part(handle, CURLUPART_USER, 0) || part(handle, CURLUPART_PASSWORD, 0))
 		return mistake(error, "URL must not contain a user name or password",
 					   "Put an \"Authorization\" header into \"headers\" instead.");
@@ -85,6 +93,18 @@ check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
 		return mistake(error, psprintf("URL host \"%s\" is not allowed: %s", parts->host, why),
 					   "Use a host that can be reached from the public internet.");
 	return true;
+}
+
+/*
+ * libcurl takes "https:/host" and "https:///host" for "https://host"; what
+ * looks at the text (url_path_offset) and most readers do not.
+ */
+static bool
+has_authority(const char *url)
+{
+	const char *authority = strstr(url, "://");
+
+	return authority != NULL && authority[3] != '\0' && strchr("/?#\\", authority[3]) == NULL;
 }
 
 bool
@@ -109,6 +129,9 @@ url_check(const char *url, UrlParts *parts, Mistake *error)
 	}
 	good = check_handle(handle, parts, error);
 	curl_url_cleanup(handle);
+	if (good && !has_authority(url))
+		return mistake(error, "URL has no host after \"://\"",
+					   "Write it like \"https://example.com/webhook\".");
 	return good;
 }
 

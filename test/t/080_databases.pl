@@ -158,7 +158,9 @@ like(
 	slurp_file($node->logfile),
 	qr/hooks sends nothing for database \d+, which is a copy of another one/,
 	'... and the server log says so');
-$node->safe_psql('copy', 'SELECT hooks.adopt()');
+
+# In a transaction that takes its time: only its commit counts.
+$node->safe_psql('copy', 'BEGIN; SELECT hooks.adopt(); SELECT pg_sleep(0.3); COMMIT');
 wait_idle($node, 'copy');
 is_deeply([ sort map { $_->{body} } requests_of('copy') ],
 	[ 'hung', 'n=in a copy' ], 'a copy that is adopted sends what is queued');
