@@ -20,7 +20,6 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
-#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -211,7 +210,7 @@ queue_append(QueueRow **rows, int nrows, bool new_hooks)
 	uint64		xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	TimestampTz now = GetCurrentTimestamp();
 	Relation	relation = open_current();
-	bool		needs_snapshot = false;
+	bool		push_snapshot = !ActiveSnapshotSet();
 	MemoryContext context;
 	MemoryContext previous;
 	HeapTuple  *tuples;
@@ -225,21 +224,17 @@ queue_append(QueueRow **rows, int nrows, bool new_hooks)
 
 	tuples = palloc(sizeof(HeapTuple) * nrows);
 	for (int i = 0; i < nrows; i++)
-	{
 		tuples[i] = form_row(RelationGetDescr(relation), rows[i], xid, now, new_hooks);
-		needs_snapshot |= tuples[i]->t_len > TOAST_TUPLE_THRESHOLD;
-	}
 
 	/* At the end of a transaction there is none, and storing large values wants one. */
-	needs_snapshot = needs_snapshot && !ActiveSnapshotSet();
-	if (needs_snapshot)
+	if (push_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	if (nrows > 1 && !XLogLogicalInfoActive())
 		insert_together(relation, tuples, nrows);
 	else
 		insert_each(relation, tuples, nrows);
 	insert_index_entries(relation, tuples, rows, nrows, xid);
-	if (needs_snapshot)
+	if (push_snapshot)
 		PopActiveSnapshot();
 
 	MemoryContextSwitchTo(previous);
