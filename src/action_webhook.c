@@ -408,12 +408,14 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 	message->url = rendered_url(webhook, delivery->event);
 
 	/* Whatever the variables were, the request goes where the hook says. */
-	if (!url_check(message->url, &parts, error))
-		return false;
-	if (webhook->url != NULL &&
-		strcmp(psprintf("%s://%s:%d", parts.scheme, parts.host, parts.port),
-			   webhook->authority) != 0)
-		return mistake(error, "URL would point to another host", NULL);
+	if (webhook->url != NULL)
+	{
+		if (!url_check(message->url, &parts, error))
+			return false;
+		if (strcmp(psprintf("%s://%s:%d", parts.scheme, parts.host, parts.port),
+				   webhook->authority) != 0)
+			return mistake(error, "URL would point to another host", NULL);
+	}
 
 	if (!build_headers(webhook, delivery, message, error))
 		return false;

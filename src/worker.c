@@ -582,6 +582,7 @@ wait_for_work(WaitEventSet *set)
 		ProcessConfigFile(PGC_SIGHUP);
 		transport_reload();
 		dispatch_reload();
+		hooks_invalidate(InvalidOid);	/* what was allowed may not be any more */
 	}
 	if (timeout != 0)
 		pgstat_report_activity(STATE_RUNNING, "delivering");

@@ -143,13 +143,10 @@ sub event_script
 	# Numbers tell the clients apart.
 	$script .= "\\set n :n + 1\n" if $o{numbered};
 	$script .= "\\set pause random($o{pause}[0], $o{pause}[1])\n\\sleep :pause ms\n" if $o{pause};
-	$script .=
-		'INSERT INTO stream_events (user_id, type, platform, data) VALUES ('
-	  . user(':user')
-	  . ", '$type', 'twitch', "
-	  . data($o{numbered} ? (number => ':client_id * 1000000000::bigint + :n') : ())
-	  . ");\n";
-	return $script;
+	my $data = data($o{numbered} ? (number => ':client_id * 1000000000::bigint + :n') : ());
+	my $rows = join ', ', map { '(' . user($_) . ", '$type', 'twitch', $data)" }
+	  ':user', map { "1 + (:user + $_) % $users" } 1 .. ($o{rows} // 1) - 1;
+	return $script . "INSERT INTO stream_events (user_id, type, platform, data) VALUES $rows;\n";
 }
 
 # Which trigger the table of events has: none, empty, ours.

@@ -60,6 +60,10 @@ sub deliveries
 	my $events = $bench->scale(100_000, 8_000);
 	my $script = $bench->event_script($users);
 	my @fill = (script => $script, clients => 4, transactions => $events / 4, async => 1);
+	my $batch = 20;
+	my @fill_batches = (
+		script => $bench->event_script($users, rows => $batch),
+		clients => 4, transactions => $events / 4 / $batch, async => 1);
 	my $alone = 'libcurl alone, 16 at once';
 
 	# Everything from "start", which may return a load, until all is logged.
@@ -107,6 +111,15 @@ sub deliveries
 				$bench->warm_up($script);
 				$measure->('from the first INSERT on', 'P1-steady',
 					sub { return Bench::Load->start($bench->server, @fill) });
+			}
+		],
+		[
+			'batches',
+			sub {
+				$bench->clear;
+				$bench->warm_up($script);
+				$measure->("the same, $batch events at once", 'P1-batches',
+					sub { return Bench::Load->start($bench->server, @fill_batches) });
 			}
 		],
 		[
