@@ -228,8 +228,17 @@ sub latency
 					$bench->event_script($users, numbered => 1),
 					seconds => $busy, rate => 50);
 			}
+		],
+		[
+			'50 events/s, asynchronous commit',
+			sub {
+				$measure->(
+					'50 events/s, asynchronous commit',
+					$bench->event_script($users, numbered => 1),
+					seconds => $busy, rate => 50, async => 1);
+			}
 		]);
-	$bench->results->note("$quiet requests, $quiet events, and $busy s per round; synchronous commit");
+	$bench->results->note("$quiet requests, $quiet events, and $busy s per round; synchronous commit but for the last");
 	return;
 }
 
