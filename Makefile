@@ -17,9 +17,13 @@ OBJS = \
 	src/check.o \
 	src/commit.o \
 	src/condition.o \
+	src/condition_key.o \
 	src/control.o \
 	src/dispatch.o \
 	src/event.o \
+	src/expression.o \
+	src/field.o \
+	src/filter.o \
 	src/functions.o \
 	src/hook.o \
 	src/hooks.o \
@@ -30,11 +34,14 @@ OBJS = \
 	src/leave.o \
 	src/log.o \
 	src/mistake.o \
+	src/number.o \
+	src/predicate.o \
 	src/queue.o \
 	src/schedule.o \
 	src/shared.o \
 	src/tables.o \
 	src/template.o \
+	src/text.o \
 	src/transport.o \
 	src/trigger.o \
 	src/url.o \

@@ -53,10 +53,10 @@ email_compile(const Jsonb *config, Mistake *error)
 }
 
 static const ActionType action_types[] = {
-	{"webhook", webhook_compile, webhook_build, webhook_judge},
-	{"discord_message", discord_compile, NULL, NULL},
-	{"chat_message", chat_compile, NULL, NULL},
-	{"email", email_compile, NULL, NULL},
+	{"webhook", false, webhook_compile, webhook_build, webhook_judge},
+	{"discord_message", false, discord_compile, NULL, NULL},
+	{"chat_message", true, chat_compile, NULL, NULL},
+	{"email", false, email_compile, NULL, NULL},
 };
 
 const ActionType *
@@ -68,6 +68,14 @@ action_type_find(const char *name)
 			return &action_types[i];
 	}
 	return NULL;
+}
+
+bool
+action_type_sends_chat(const char *name)
+{
+	const ActionType *type = action_type_find(name);
+
+	return type != NULL && type->sends_chat;
 }
 
 bool

@@ -22,8 +22,7 @@
 /* What an action may say about the delivery it makes a message for. */
 typedef struct ActionDelivery
 {
-	const Event *event;
-	const char *hook_name;
+	Occasion	occasion;
 	const char *id;				/* the same on every attempt */
 	TimestampTz now;			/* of this attempt */
 } ActionDelivery;
@@ -56,6 +55,7 @@ typedef struct Action
 typedef struct ActionType
 {
 	const char *name;
+	bool		sends_chat;		/* which the hook may then see as an event */
 
 	/* Compile action_config; NULL with *error filled in when it is wrong. */
 	Action	   *(*compile) (const Jsonb *config, Mistake *error);
@@ -70,6 +70,9 @@ typedef struct ActionType
 
 /* The type of that name, or NULL. */
 extern const ActionType *action_type_find(const char *name);
+
+/* Does an action of that type write chat messages?  False for unknown types. */
+extern bool action_type_sends_chat(const char *name);
 
 /* Compile the action of a hook; handles unknown types, NULL and what is common. */
 extern Action *action_compile(const char *type, const Jsonb *config, Mistake *error);

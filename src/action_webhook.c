@@ -4,9 +4,10 @@
  *		The action "webhook": an HTTP request to a URL of the user's.
  *
  * Settings: url (required; variables in path and query only), method,
- * headers (an object of strings; variables allowed), body_template (a text;
- * JSON when it parses as JSON).  Without a body_template the body is a JSON
- * object of fixed shape.  Any 2xx answer is success.
+ * headers (an object of strings; variables allowed), body (JSON whose strings
+ * are templates) or body_template (a text; JSON when it parses as JSON).
+ * Without either the body is a JSON object of fixed shape.  Any 2xx answer is
+ * success.
  *
  * Pure.
  *
@@ -121,14 +122,14 @@ compile_method(Webhook *webhook, const Jsonb *config, Mistake *error)
 
 /* The URL with its variables replaced by something harmless, to look at the rest. */
 static char *
-rendered_url(const Webhook *webhook, const Event *event)
+rendered_url(const Webhook *webhook, const Occasion *occasion)
 {
 	StringInfoData url;
 
 	if (webhook->url == NULL)
 		return webhook->url_text;
 	initStringInfo(&url);
-	template_render(webhook->url, event, &url);
+	template_render(webhook->url, occasion, &url);
 	return url.data;
 }
 
@@ -136,6 +137,7 @@ static bool
 compile_url(Webhook *webhook, const Jsonb *config, Mistake *error)
 {
 	static const Event nothing = {.type = TRIGGER_CHAT_MESSAGE};
+	static const Occasion nowhere = {.event = &nothing};
 	UrlParts	parts;
 	int			first_variable;
 
@@ -147,7 +149,9 @@ compile_url(Webhook *webhook, const Jsonb *config, Mistake *error)
 	if (has_control_character(webhook->url_text))
 		return mistake(error, "URL contains a control character", NULL);
 
-	webhook->url = template_compile(webhook->url_text, strlen(webhook->url_text), TEMPLATE_URL);
+	webhook->url = template_compile(webhook->url_text, strlen(webhook->url_text), TEMPLATE_URL, error);
+	if (webhook->url == NULL)
+		return false;
 	first_variable = template_first_variable(webhook->url);
 	if (first_variable < 0)
 		webhook->url = NULL;
@@ -156,7 +160,7 @@ compile_url(Webhook *webhook, const Jsonb *config, Mistake *error)
 					   "Variables may stand in the path and the query only, for example "
 					   "\"https://example.com/{{event_type}}?user={{username}}\".");
 
-	if (!url_check(rendered_url(webhook, &nothing), &parts, error))
+	if (!url_check(rendered_url(webhook, &nowhere), &parts, error))
 		return false;
 	webhook->authority = psprintf("%s://%s:%d", parts.scheme, parts.host, parts.port);
 	webhook->action.host = psprintf("%s:%d", parts.host, parts.port);
@@ -190,8 +194,10 @@ compile_header(Webhook *webhook, const JsonbValue *name, const JsonbValue *value
 
 	header = &webhook->headers[webhook->nheaders++];
 	header->name = header_name;
-	header->value = template_compile(pnstrdup(value->val.string.val, value->val.string.len),
-									 value->val.string.len, TEMPLATE_TEXT);
+	header->value = template_compile(value->val.string.val, value->val.string.len, TEMPLATE_TEXT,
+									 error);
+	if (header->value == NULL)
+		return false;
 	if (pg_strcasecmp(header_name, "content-type") == 0)
 		webhook->content_type = pnstrdup(value->val.string.val, value->val.string.len);
 	return true;
@@ -233,6 +239,30 @@ is_json_type(const char *content_type)
 		(length > 5 && pg_strncasecmp(content_type + length - 5, "+json", 5) == 0);
 }
 
+/* A body that is JSON in action_config; false with no mistake when there is none. */
+static bool
+compile_json_body(Webhook *webhook, const Jsonb *config, const char *declared, Mistake *error)
+{
+	JsonbValue	body;
+
+	error->message = NULL;
+	if (getKeyJsonValueFromContainer((JsonbContainer *) &config->root, "body", 4, &body) == NULL ||
+		body.type == jbvNull)
+		return false;
+	if (body.type != jbvBinary)
+		return mistake(error, "\"body\" in action_config must be a JSON object or array",
+					   "For a text, use \"body_template\". For example {\"body\": {\"text\": \"{{username}} says {{message}}\"}}.");
+	if (body.val.binary.len > MAX_TEMPLATE_LENGTH)
+		return mistake(error, psprintf("\"body\" is larger than %d bytes", MAX_TEMPLATE_LENGTH), NULL);
+	if (getKeyJsonValueFromContainer((JsonbContainer *) &config->root, "body_template", 13,
+									 &(JsonbValue) {0}) != NULL)
+		return mistake(error, "action_config has both \"body\" and \"body_template\"", "Leave one of them out.");
+	if (declared == NULL)
+		webhook->content_type = "application/json";
+	webhook->body = template_compile_json(body.val.binary.data, error);
+	return webhook->body != NULL;
+}
+
 /*
  * A body is JSON when its headers say so, or, if they say nothing, when it
  * parses as JSON; then values are escaped for where they stand.
@@ -246,6 +276,10 @@ compile_body(Webhook *webhook, const Jsonb *config, Mistake *error)
 
 	webhook->has_body = strcmp(webhook->method, "GET") != 0;
 	webhook->content_type = NULL;
+	if (compile_json_body(webhook, config, declared, error))
+		return true;
+	if (error->message != NULL)
+		return false;
 	if (!action_string(config, "body_template", "{{username}} says {{message}}", &text, error))
 		return false;
 	if (text == NULL)
@@ -267,8 +301,8 @@ compile_body(Webhook *webhook, const Jsonb *config, Mistake *error)
 		json = is_json_type(declared);
 	else
 		webhook->content_type = json ? "application/json" : "text/plain; charset=utf-8";
-	webhook->body = template_compile(text, strlen(text), json ? TEMPLATE_JSON : TEMPLATE_TEXT);
-	return true;
+	webhook->body = template_compile(text, strlen(text), json ? TEMPLATE_JSON : TEMPLATE_TEXT, error);
+	return webhook->body != NULL;
 }
 
 Action *
@@ -299,55 +333,31 @@ member(StringInfo body, const char *name, const char *value)
 	escape_json(body, value);
 }
 
+/* … whose value is a variable's. */
 static void
-event_member(StringInfo body, StringInfo scratch, const char *name, const Event *event,
-			 void (*value) (const Event *event, StringInfo out))
+variable_member(StringInfo body, const char *name, const Occasion *occasion)
 {
-	resetStringInfo(scratch);
-	value(event, scratch);
-	member(body, name, scratch->data);
-}
+	Slice		text = field_text(field_compile(slice(name, strlen(name)), false), occasion);
 
-static void
-field_member(StringInfo body, StringInfo scratch, const char *name, const Event *event)
-{
-	resetStringInfo(scratch);
-	event_text(event, name, scratch);
-	member(body, name, scratch->data);
-}
-
-/* ISO 8601 in UTC with microseconds. */
-static void
-append_timestamp(StringInfo out, TimestampTz time)
-{
-	struct pg_tm tm;
-	fsec_t		fraction;
-
-	if (TIMESTAMP_NOT_FINITE(time) ||
-		timestamp2tm(time, NULL, &tm, &fraction, NULL, NULL) != 0)
-		return;
-	appendStringInfo(out, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
-					 tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
+	member(body, name, pnstrdup(text.data, text.len));
 }
 
 /* The body of a hook without body_template.  It is the same on every attempt. */
 static void
 default_body(const ActionDelivery *delivery, StringInfo body)
 {
-	const Event *event = delivery->event;
-	StringInfoData scratch;
+	const Occasion *occasion = &delivery->occasion;
+	const Event *event = occasion->event;
+	char	   *time = event_time_text(event->time);
 
-	initStringInfo(&scratch);
-	member(body, "hook_name", delivery->hook_name);
+	member(body, "hook_name", occasion->hook_name);
 	member(body, "trigger_type", trigger_type_name(event->type));
-	event_member(body, &scratch, "username", event, event_username);
-	event_member(body, &scratch, "message", event, event_message);
-	field_member(body, &scratch, "amount", event);
-	field_member(body, &scratch, "currency", event);
-	member(body, "platform", event->platform ? event->platform : "");
-	resetStringInfo(&scratch);
-	append_timestamp(&scratch, event->time);
-	member(body, "timestamp", scratch.data);
+	variable_member(body, "username", occasion);
+	variable_member(body, "message", occasion);
+	variable_member(body, "amount", occasion);
+	variable_member(body, "currency", occasion);
+	variable_member(body, "platform", occasion);
+	member(body, "timestamp", time ? time : "");
 	appendStringInfoChar(body, '}');
 }
 
@@ -377,7 +387,7 @@ build_headers(const Webhook *webhook, const ActionDelivery *delivery, Message *m
 		initStringInfo(&line);
 		appendStringInfo(&line, "%s: ", header->name);
 		name_length = line.len;
-		template_render(header->value, delivery->event, &line);
+		template_render(header->value, &delivery->occasion, &line);
 		if (has_control_character(line.data))
 			return mistake(error, psprintf("header \"%s\" would contain a control character",
 										   header->name), NULL);
@@ -405,7 +415,7 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 	UrlParts	parts;
 
 	message->method = webhook->method;
-	message->url = rendered_url(webhook, delivery->event);
+	message->url = rendered_url(webhook, &delivery->occasion);
 
 	/* Whatever the variables were, the request goes where the hook says. */
 	if (webhook->url != NULL)
@@ -424,7 +434,7 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 		return true;
 	initStringInfo(&body);
 	if (webhook->body)
-		template_render(webhook->body, delivery->event, &body);
+		template_render(webhook->body, &delivery->occasion, &body);
 	else
 		default_body(delivery, &body);
 	if (body.len > TEMPLATE_MAX_OUTPUT)

@@ -111,7 +111,8 @@ check_row(HeapTuple row, TupleDesc desc, Relation relation)
 					   "Trigger types are " TRIGGER_TYPE_NAMES ".");
 		refuse("trigger_type", &error, relation);
 	}
-	if (!condition_compile(row_json(row, desc, "conditions"), type, &error))
+	if (!condition_compile(row_json(row, desc, "conditions"), type,
+						   action_type_sends_chat(action_name ? action_name : ""), &error))
 		refuse("conditions", &error, relation);
 	if (!action_compile(action_name ? action_name : "", row_json(row, desc, "action_config"), &error))
 		refuse(action_type_find(action_name ? action_name : "") ? "action_config" : "action_type",

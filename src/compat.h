@@ -59,6 +59,15 @@
 #define MAKE_JSON_LEXER(json, len) makeJsonLexContextCstringLen(json, len, PG_UTF8, false)
 #endif
 
+/* 16 lets the date decoder say more about what is wrong. */
+#if PG_VERSION_NUM >= 160000
+#define DECODE_DATE_TIME(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra) {0})
+#else
+#define DECODE_DATE_TIME(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz)
+#endif
+
 /* New storage for a relation got another name in 16, reindexing an argument in 17. */
 #if PG_VERSION_NUM >= 160000
 #define RELATION_SET_NEW_STORAGE(rel) \

@@ -3,25 +3,13 @@
  * condition.c
  *		Compile a hook's conditions, and test events against them.
  *
- * Every key of the language is one row of condition_keys: the trigger types
- * that have it, the field of the event it looks at, what it takes (in words
- * and by example), the function that compiles its value and the function that
- * tests an event.  A key for several types with different fields has several
- * rows.  Compiled conditions are an array of tests, all of which must hold.
+ * Conditions are a JSON object whose members must all hold.  A member is a
+ * named key (condition_key.c), a field of the event with operators
+ * (predicate.c), or "$and", "$or" or "$not" with more conditions in it.  They
+ * are compiled into a tree, which is as deep as the JSON is.
  *
- * Three things are done here on their own terms, because nothing that a hook
- * or an event contains may raise an error, overflow or cost more than its
- * length:
- *
- * Numbers are decimals of any length and exponent, compared digit by digit
- * where they stand (struct Decimal).  That is numeric's exact order without
- * its limits: 1e-20000 and 1e999999 compare as what they say.
- *
- * Case is ignored by Unicode's simple case folding, one code point to one,
- * whatever the locale.  Text is not normalised, and ß does not equal ss.
- *
- * Substrings are found in one pass over the text (Knuth, Morris, Pratt), so
- * that no pair of needle and message takes long.
+ * Whatever a hook or an event contains, nothing here raises an error, and
+ * nothing costs more than in proportion to both.
  *
  * Pure: no table, clock or socket.
  *
@@ -29,520 +17,54 @@
  */
 #include "postgres.h"
 
-#include <utf8proc.h>
-
-#include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "utils/fmgrprotos.h"
-#include "utils/numeric.h"
-#include "utils/varlena.h"
 
 #include "condition.h"
+#include "condition_key.h"
 
 #define MAX_SIZE 8192			/* bytes of jsonb */
 #define MAX_DEPTH 8				/* objects and arrays inside each other */
 
-/* How wrong a key may be spelled to be recognised: as core does for columns. */
-#define MAX_KEY_DISTANCE 3
-#define MAX_KEY_LENGTH 63
-
-/* Bytes of somebody's text that messages quote. */
-#define MAX_QUOTED 40
-
-/* 10 to a power beyond this is the same to everybody. */
-#define MAX_EXPONENT (PG_INT64_MAX / 100)
-
-/*
- * sign * 0.ddd * 10^magnitude, where ddd are the digits between two pointers
- * into the text that the number was parsed from.  The first is not 0, and a
- * decimal point may stand among them.
- */
-typedef struct Decimal
+typedef enum NodeKind
 {
-	int			sign;			/* -1, 0 or 1 */
-	int64		magnitude;
-	const char *digits;
-	const char *end;
-} Decimal;
+	NODE_KEY,					/* a named key */
+	NODE_FIELD,					/* an operator on a field */
+	NODE_AND,					/* all children */
+	NODE_OR,					/* any child */
+	NODE_NOT					/* not the child */
+} NodeKind;
 
-/* A substring to look for, case folded. */
-typedef struct Needle
+typedef struct Node
 {
-	bool		starts[256];	/* bytes that may begin a match */
-	int			length;			/* code points */
-	int		   *fallback;		/* longest proper prefix that ends here too */
-	int32		chars[FLEXIBLE_ARRAY_MEMBER];
-} Needle;
-
-typedef struct ConditionKey ConditionKey;
-
-/* One compiled key. */
-typedef struct Test
-{
-	const ConditionKey *key;
-	union
-	{
-		bool		flag;
-		Decimal		number;
-		struct
-		{
-			const char *str;
-			int			len;
-		}			string;
-		Needle	   *needle;
-	}			operand;
-} Test;
+	const char *name;			/* the member's, at the top level */
+	NodeKind	kind;
+	KeyTest    *key;
+	const Field *field;			/* also of the operators' parent */
+	Predicate  *predicate;
+	int			nchildren;
+	struct Node *children;
+} Node;
 
 struct Condition
 {
-	int			ntests;
-	Test		tests[FLEXIBLE_ARRAY_MEMBER];
+	Node		all;
 };
 
-struct ConditionKey
+/* What is being compiled. */
+typedef struct Compilation
 {
-	const char *name;
-	uint32		types;			/* trigger types that have it, one bit each */
-	const char *field;			/* of the event's data */
-	bool		(*compile) (Test *test, const JsonbValue *value);
-	bool		(*matches) (const Test *test, const Event *event);
-	const char *takes;			/* in words */
-	const char *example;		/* as JSON */
-};
+	TriggerType type;
+	Mistake    *error;
+} Compilation;
 
-static bool compile_number(Test *test, const JsonbValue *value);
-static bool compile_string(Test *test, const JsonbValue *value);
-static bool compile_needle(Test *test, const JsonbValue *value);
-static bool compile_flag(Test *test, const JsonbValue *value);
-static bool matches_at_least(const Test *test, const Event *event);
-static bool matches_equal(const Test *test, const Event *event);
-static bool matches_contains(const Test *test, const Event *event);
-static bool matches_true(const Test *test, const Event *event);
+static bool compile_object(Compilation *c, Node *node, const JsonbContainer *object);
+static bool compile_operators(Compilation *c, Node *node, const JsonbContainer *object,
+							  Slice field, bool ignore_case);
 
-#define TYPE(name) (1u << TRIGGER_##name)
-
-static const ConditionKey condition_keys[] = {
-	{
-		"min_amount", TYPE(DONATION), "amount",
-		compile_number, matches_at_least,
-		"a number", "{\"min_amount\": 5}"
-	},
-	{
-		"currency", TYPE(DONATION), "currency",
-		compile_string, matches_equal,
-		"a string", "{\"currency\": \"EUR\"}"
-	},
-	{
-		"contains", TYPE(CHAT_MESSAGE), "message",
-		compile_needle, matches_contains,
-		"a string", "{\"contains\": \"hello\"}"
-	},
-	{
-		"is_moderator", TYPE(CHAT_MESSAGE), "is_moderator",
-		compile_flag, matches_true,
-		"true or false", "{\"is_moderator\": true}"
-	},
-	{
-		"min_viewers", TYPE(RAID), "viewer_count",
-		compile_number, matches_at_least,
-		"a number", "{\"min_viewers\": 10}"
-	},
-};
-
-#define NKEYS ((int) lengthof(condition_keys))
-
-static inline bool
-has_type(const ConditionKey *key, TriggerType type)
-{
-	return (key->types & (1u << type)) != 0;
-}
-
-static inline bool
-is_named(const ConditionKey *key, const char *name, int len)
-{
-	return strlen(key->name) == (size_t) len && memcmp(key->name, name, len) == 0;
-}
-
-/*
- * Numbers
- */
-
-static inline bool
-is_digit(const char *p, const char *end)
-{
-	return p < end && *p >= '0' && *p <= '9';
-}
-
-/*
- * The number that a text begins with: an optional sign, digits, optionally a
- * point with digits, optionally an exponent.  False when it begins with none.
- * *rest points behind it.
- */
-static bool
-decimal_parse(const char *str, int len, Decimal *number, const char **rest)
-{
-	const char *end = str + len;
-	const char *p = str;
-	const char *first;
-	const char *point;
-	const char *last;
-	int64		exponent = 0;
-	bool		negative = false;
-
-	if (p < end && (*p == '+' || *p == '-'))
-		negative = (*p++ == '-');
-	first = p;
-	while (is_digit(p, end))
-		p++;
-	if (p == first)
-		return false;
-	point = p;
-	if (p < end && *p == '.' && is_digit(p + 1, end))
-	{
-		p++;
-		while (is_digit(p, end))
-			p++;
-	}
-	last = p;
-
-	if (p < end && (*p == 'e' || *p == 'E'))
-	{
-		const char *e = p + 1;
-		bool		negative_exponent = false;
-
-		if (e < end && (*e == '+' || *e == '-'))
-			negative_exponent = (*e++ == '-');
-		if (is_digit(e, end))
-		{
-			for (; is_digit(e, end); e++)
-				exponent = Min(exponent * 10 + (*e - '0'), MAX_EXPONENT);
-			if (negative_exponent)
-				exponent = -exponent;
-			p = e;
-		}
-	}
-	*rest = p;
-
-	while (first < last && (*first == '0' || *first == '.'))
-		first++;
-	number->digits = first;
-	number->end = last;
-	if (first == last)
-	{
-		number->sign = 0;
-		number->magnitude = 0;
-	}
-	else
-	{
-		number->sign = negative ? -1 : 1;
-		number->magnitude = exponent + (point - first) + (first > point ? 1 : 0);
-	}
-	return true;
-}
-
-/* The next digit, as if zeros followed the last one for ever. */
-static inline int
-next_digit(const char **p, const char *end)
-{
-	if (*p < end && **p == '.')
-		(*p)++;
-	return *p < end ? *(*p)++ - '0' : 0;
-}
-
-/* Less than, equal to or greater than 0, as a is less than, equal to or greater than b. */
-static int
-decimal_compare(const Decimal *a, const Decimal *b)
-{
-	const char *p = a->digits;
-	const char *q = b->digits;
-
-	if (a->sign != b->sign)
-		return a->sign - b->sign;
-	if (a->magnitude != b->magnitude)
-		return a->magnitude < b->magnitude ? -a->sign : a->sign;
-	while (p < a->end || q < b->end)
-	{
-		int			difference = next_digit(&p, a->end) - next_digit(&q, b->end);
-
-		if (difference != 0)
-			return difference * a->sign;
-	}
-	return 0;
-}
-
-/*
- * The number that a JSON value is or, being a string, begins with.  It points
- * into the value where that is a string, else into new memory.
- */
-static bool
-decimal_from_json(const JsonbValue *value, Decimal *number, const char **rest)
-{
-	const char *str;
-
-	switch (value->type)
-	{
-		case jbvString:
-			return decimal_parse(value->val.string.val, value->val.string.len,
-								 number, rest);
-		case jbvNumeric:
-			str = DatumGetCString(DirectFunctionCall1(numeric_out,
-													  NumericGetDatum(value->val.numeric)));
-			return decimal_parse(str, strlen(str), number, rest);
-		default:
-			return false;
-	}
-}
-
-/* A number, or a string that is one from its first to its last character. */
-static bool
-compile_number(Test *test, const JsonbValue *value)
-{
-	JsonbValue	copy = *value;
-	const char *rest;
-
-	if (value->type == jbvString)
-		copy.val.string.val = pnstrdup(value->val.string.val, value->val.string.len);
-	if (!decimal_from_json(&copy, &test->operand.number, &rest))
-		return false;
-	return value->type != jbvString ||
-		rest == copy.val.string.val + copy.val.string.len;
-}
-
-static bool
-matches_at_least(const Test *test, const Event *event)
-{
-	JsonbValue	value;
-	Decimal		number;
-	const char *rest;
-
-	return event_field(event, test->key->field, &value) &&
-		decimal_from_json(&value, &number, &rest) &&
-		decimal_compare(&number, &test->operand.number) >= 0;
-}
-
-/*
- * Strings and flags
- */
-
-static bool
-compile_string(Test *test, const JsonbValue *value)
-{
-	if (value->type != jbvString)
-		return false;
-	test->operand.string.len = value->val.string.len;
-	test->operand.string.str = pnstrdup(value->val.string.val, value->val.string.len);
-	return true;
-}
-
-static bool
-matches_equal(const Test *test, const Event *event)
-{
-	JsonbValue	value;
-
-	return event_field(event, test->key->field, &value) &&
-		value.type == jbvString &&
-		value.val.string.len == test->operand.string.len &&
-		memcmp(value.val.string.val, test->operand.string.str,
-			   value.val.string.len) == 0;
-}
-
-static bool
-compile_flag(Test *test, const JsonbValue *value)
-{
-	if (value->type != jbvBool)
-		return false;
-	test->operand.flag = value->val.boolean;
-	return true;
-}
-
-/* true asks for true; false asks for nothing. */
-static bool
-matches_true(const Test *test, const Event *event)
-{
-	JsonbValue	value;
-
-	if (!test->operand.flag)
-		return true;
-	return event_field(event, test->key->field, &value) &&
-		value.type == jbvBool && value.val.boolean;
-}
-
-/*
- * Substrings
- */
-
-/*
- * Simple case folding, up to the choice of who stands for a class: two code
- * points fold to the same here exactly if Unicode's simple folding says so.
- * (Lower of upper is a folding; the dotted capital and the dotless small i of
- * Turkish are the two that fold to themselves but have a case mapping to or
- * from ASCII.)
- */
-static int32
-fold(int32 c)
-{
-	if (c < 0x80)
-		return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-	if (c == 0x130 || c == 0x131)
-		return c;
-	return utf8proc_tolower(utf8proc_toupper(c));
-}
-
-/*
- * fold() of what takes one or two bytes of UTF-8, which is most of what has
- * cases at all.  Filled in before the first needle is compiled.
- */
-static uint16 folded[0x800];
-
-static void
-folded_prepare(void)
-{
-	if (folded['A'] != 0)
-		return;
-	for (int c = 0; c < (int) lengthof(folded); c++)
-		folded[c] = fold(c);
-}
-
-/*
- * The folded code point at *p, and move on.  A byte that is not part of valid
- * UTF-8, which a database never holds, equals only itself.
- */
-static inline int32
-next_folded(const unsigned char **p, const unsigned char *end)
-{
-	const unsigned char *byte = *p;
-	utf8proc_int32_t c;
-	utf8proc_ssize_t n;
-
-	if (byte[0] < 0x80)
-	{
-		*p += 1;
-		return folded[byte[0]];
-	}
-	if (byte[0] >= 0xC2 && byte[0] <= 0xDF && end - byte >= 2 && (byte[1] & 0xC0) == 0x80)
-	{
-		*p += 2;
-		return folded[(byte[0] & 0x1F) << 6 | (byte[1] & 0x3F)];
-	}
-	n = utf8proc_iterate(byte, end - byte, &c);
-	if (n <= 0)
-	{
-		*p += 1;
-		return 0x110000 + byte[0];
-	}
-	*p += n;
-	return fold(c);
-}
-
-static bool
-compile_needle(Test *test, const JsonbValue *value)
-{
-	const unsigned char *p;
-	const unsigned char *end;
-	Needle	   *needle;
-	int			matched = 0;
-
-	if (value->type != jbvString)
-		return false;
-
-	folded_prepare();
-	p = (const unsigned char *) value->val.string.val;
-	end = p + value->val.string.len;
-	needle = palloc0(offsetof(Needle, chars) + value->val.string.len * sizeof(int32));
-	test->operand.needle = needle;
-	while (p < end)
-		needle->chars[needle->length++] = next_folded(&p, end);
-	if (needle->length == 0)
-		return true;
-
-	needle->fallback = palloc0(needle->length * sizeof(int));
-	for (int i = 1; i < needle->length; i++)
-	{
-		while (matched > 0 && needle->chars[i] != needle->chars[matched])
-			matched = needle->fallback[matched - 1];
-		if (needle->chars[i] == needle->chars[matched])
-			matched++;
-		needle->fallback[i] = matched;
-	}
-
-	/*
-	 * Only a few bytes can begin a match with an ASCII character: itself, its
-	 * capital and, for k and s, the Kelvin sign and the long s.  Otherwise
-	 * any byte beyond ASCII can.
-	 */
-	for (int byte = 0; byte < 256; byte++)
-		needle->starts[byte] = byte < 0x80 ?
-			fold(byte) == needle->chars[0] : needle->chars[0] >= 0x80;
-	if (needle->chars[0] == fold(0x212A))
-		needle->starts[0xE2] = true;
-	if (needle->chars[0] == fold(0x017F))
-		needle->starts[0xC5] = true;
-	return true;
-}
-
-static bool
-needle_found(const Needle *needle, const char *str, int len)
-{
-	const unsigned char *p = (const unsigned char *) str;
-	const unsigned char *end = p + len;
-	int			matched = 0;
-
-	if (needle->length == 0)
-		return true;
-	for (;;)
-	{
-		int32		c;
-
-		if (matched == 0)
-		{
-			while (p < end && !needle->starts[*p])
-				p++;
-		}
-		if (p == end)
-			return false;
-		c = next_folded(&p, end);
-		while (matched > 0 && c != needle->chars[matched])
-			matched = needle->fallback[matched - 1];
-		if (c == needle->chars[matched] && ++matched == needle->length)
-			return true;
-	}
-}
-
-static bool
-matches_contains(const Test *test, const Event *event)
-{
-	JsonbValue	value;
-
-	if (!event_field(event, test->key->field, &value) || value.type != jbvString)
-		return needle_found(test->operand.needle, "", 0);
-	return needle_found(test->operand.needle, value.val.string.val, value.val.string.len);
-}
-
-/*
+/* ----------
  * Mistakes
+ * ----------
  */
-
-/* Somebody's text for a message: shortened, on one line. */
-static char *
-quotable(const char *str, int len)
-{
-	bool		cut = len > MAX_QUOTED;
-	char	   *copy;
-
-	if (cut)
-	{
-		len = MAX_QUOTED;
-		while (len > 0 && ((unsigned char) str[len] & 0xC0) == 0x80)
-			len--;
-	}
-	copy = psprintf("%.*s%s", len, str, cut ? "..." : "");
-	for (char *p = copy; *p; p++)
-	{
-		if ((unsigned char) *p < ' ' || *p == 0x7F)
-			*p = '?';
-	}
-	return copy;
-}
 
 static char *
 describe(const JsonbValue *value)
@@ -562,6 +84,8 @@ describe(const JsonbValue *value)
 		case jbvObject:
 			return "an object";
 		case jbvBinary:
+			if (JsonContainerSize(value->val.binary.data) == 0)
+				return JsonContainerIsArray(value->val.binary.data) ? "an empty array" : "an empty object";
 			return JsonContainerIsArray(value->val.binary.data) ? "an array" : "an object";
 		default:
 			return "something else";
@@ -573,60 +97,31 @@ static char *
 describe_type(TriggerType type)
 {
 	StringInfoData str;
+	const ConditionKey *key;
 	const ConditionKey *last = NULL;
 	const ConditionKey *first = NULL;
 
-	for (int i = 0; i < NKEYS; i++)
+	for (int i = 0; (key = condition_key(i)) != NULL; i++)
 	{
-		if (has_type(&condition_keys[i], type))
+		if (condition_key_has_type(key, type))
 		{
-			last = &condition_keys[i];
+			last = key;
 			if (first == NULL)
-				first = last;
+				first = key;
 		}
 	}
-	if (first == NULL)
-		return psprintf("Trigger type \"%s\" takes no conditions; leave them empty: {}.",
-						trigger_type_name(type));
 
 	initStringInfo(&str);
 	appendStringInfo(&str, "Trigger type \"%s\" takes ", trigger_type_name(type));
-	for (const ConditionKey *key = first; key <= last; key++)
+	for (key = first; key <= last; key++)
 	{
-		if (has_type(key, type))
+		if (condition_key_has_type(key, type))
 			appendStringInfo(&str, "%s\"%s\"",
-							 key == first ? "" : key == last ? " and " : ", ",
-							 key->name);
+							 key == first ? "" : key == last ? " and " : ", ", key->name);
 	}
-	appendStringInfo(&str, ", for example %s.", first->example);
+	appendStringInfo(&str, ", for example %s, and fields of the event, for example {\"platform\": {\"$ne\": \"kick\"}}.",
+					 first->example);
 	return str.data;
-}
-
-/* The key of that type whose name is nearest to what was written, or NULL when none is near. */
-static const ConditionKey *
-nearest_key(const char *name, int len, TriggerType type)
-{
-	const ConditionKey *nearest = NULL;
-	int			distance = Min(MAX_KEY_DISTANCE, len / 2);
-
-	if (len > MAX_KEY_LENGTH)
-		return NULL;
-	for (int i = 0; i < NKEYS; i++)
-	{
-		const ConditionKey *key = &condition_keys[i];
-		int			d;
-
-		if (!has_type(key, type))
-			continue;
-		d = varstr_levenshtein_less_equal(name, len, key->name, strlen(key->name),
-										  1, 1, 1, distance, true);
-		if (d <= distance)
-		{
-			nearest = key;
-			distance = d - 1;
-		}
-	}
-	return nearest;
 }
 
 /* 'It is for trigger type "raid".', or an empty string when no type has the key. */
@@ -634,15 +129,16 @@ static char *
 describe_owners(const char *name, int len)
 {
 	StringInfoData hint;
+	const ConditionKey *key;
 
 	initStringInfo(&hint);
-	for (int i = 0; i < NKEYS; i++)
+	for (int i = 0; (key = condition_key(i)) != NULL; i++)
 	{
-		if (!is_named(&condition_keys[i], name, len))
+		if (strlen(key->name) != (size_t) len || memcmp(key->name, name, len) != 0)
 			continue;
 		for (int type = 0; type < TRIGGER_TYPES; type++)
 		{
-			if (has_type(&condition_keys[i], type))
+			if (condition_key_has_type(key, type))
 				appendStringInfo(&hint, "%s \"%s\"",
 								 hint.len == 0 ? "It is for trigger type" : " and",
 								 trigger_type_name(type));
@@ -654,30 +150,305 @@ describe_owners(const char *name, int len)
 }
 
 static bool
-mistake_unknown_key(Mistake *error, const char *name, int len, TriggerType type)
+mistake_unknown_key(Compilation *c, const char *name, int len)
 {
 	const char *owners = describe_owners(name, len);
-	const ConditionKey *nearest;
+	const ConditionKey *key;
+	Nearest		nearest;
 
 	if (owners[0] != '\0')
-		return mistake(error,
+		return mistake(c->error,
 					   psprintf("condition \"%.*s\" does not apply to trigger type \"%s\"",
-								len, name, trigger_type_name(type)),
-					   psprintf("%s %s", owners, describe_type(type)));
+								len, name, trigger_type_name(c->type)),
+					   psprintf("%s %s", owners, describe_type(c->type)));
 
-	nearest = nearest_key(name, len, type);
-	return mistake(error,
+	nearest_begin(&nearest, name, len);
+	for (int i = 0; (key = condition_key(i)) != NULL; i++)
+	{
+		if (condition_key_has_type(key, c->type))
+			nearest_offer(&nearest, key->name);
+	}
+	key = nearest.best ? condition_key_find(nearest.best, strlen(nearest.best), c->type) : NULL;
+	return mistake(c->error,
 				   psprintf("unknown condition \"%s\" for trigger type \"%s\"",
-							quotable(name, len), trigger_type_name(type)),
-				   nearest ?
+							quotable(name, len), trigger_type_name(c->type)),
+				   key ?
 				   psprintf("Did you mean \"%s\"? It takes %s, for example %s.",
-							nearest->name, nearest->takes, nearest->example) :
-				   describe_type(type));
+							key->name, key->takes, key->example) :
+				   describe_type(c->type));
+}
+
+static bool
+mistake_unknown_operator(Compilation *c, Slice name, Slice field)
+{
+	const char *known;
+	Nearest		nearest;
+	StringInfoData all;
+
+	initStringInfo(&all);
+	nearest_begin(&nearest, name.data, name.len);
+	for (int i = 0; (known = operator_name(i)) != NULL; i++)
+	{
+		nearest_offer(&nearest, known);
+		appendStringInfo(&all, "%s, ", known);
+	}
+	return mistake(c->error,
+				   psprintf("unknown operator \"%s\" for field \"%s\"",
+							quotable(name.data, name.len), quotable(field.data, field.len)),
+				   nearest.best ?
+				   psprintf("Did you mean \"%s\"? Write for example {\"%s\": {\"%s\": %s}}.",
+							nearest.best, quotable(field.data, field.len), nearest.best,
+							operator_find(nearest.best, strlen(nearest.best))->example) :
+				   psprintf("Operators are %s$not, $and, $or and $ignore_case.", all.data));
+}
+
+/* ----------
+ * Compiling
+ * ----------
+ */
+
+static Slice
+name_of(const JsonbValue *value)
+{
+	return slice(value->val.string.val, value->val.string.len);
+}
+
+static bool
+is_name(Slice name, const char *known)
+{
+	return name.len == (int) strlen(known) && memcmp(name.data, known, name.len) == 0;
+}
+
+static bool
+is_object(const JsonbValue *value)
+{
+	return value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
+}
+
+static bool
+is_array(const JsonbValue *value)
+{
+	return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
+}
+
+static void
+make_children(Node *node, NodeKind kind, int n)
+{
+	node->kind = kind;
+	node->nchildren = 0;
+	node->children = palloc0(sizeof(Node) * Max(n, 1));
+}
+
+/* An object of operators, such as {"$gte": 5}: not empty, and only such names. */
+static bool
+is_operators(const JsonbValue *value)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+
+	if (!is_object(value) || JsonContainerSize(value->val.binary.data) == 0)
+		return false;
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	(void) JsonbIteratorNext(&iterator, &item, true);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY && (item.val.string.len == 0 || item.val.string.val[0] != '$'))
+			return false;
+	}
+	return true;
+}
+
+/* What stands in "$and", "$or" or "$not": objects, compiled by one of two functions. */
+static bool
+compile_group(Compilation *c, Node *node, Slice name, const JsonbValue *value, const Slice *field,
+			  bool ignore_case)
+{
+	bool		negates = is_name(name, "$not");
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+
+	if (negates ? !is_object(value) :
+		!is_array(value) || JsonContainerSize(value->val.binary.data) == 0)
+		return mistake(c->error,
+					   psprintf("\"%.*s\" takes %s, not %s", name.len, name.data,
+								negates ? "an object" : "a list of objects", describe(value)),
+					   field ?
+					   psprintf("Write for example {\"%s\": {\"%.*s\": %s}}.",
+								quotable(field->data, field->len), name.len, name.data,
+								negates ? "{\"$gt\": 5}" : "[{\"$lt\": 5}, {\"$gt\": 100}]") :
+					   psprintf("Write for example {\"%.*s\": %s}.", name.len, name.data,
+								negates ? "{\"platform\": \"kick\"}" :
+								"[{\"platform\": \"kick\"}, {\"users\": \"alice\"}]"));
+
+	make_children(node, negates ? NODE_NOT : is_name(name, "$or") ? NODE_OR : NODE_AND,
+				  negates ? 1 : JsonContainerSize(value->val.binary.data));
+	if (negates)
+	{
+		node->nchildren = 1;
+		return field ?
+			compile_operators(c, &node->children[0], value->val.binary.data, *field, ignore_case) :
+			compile_object(c, &node->children[0], value->val.binary.data);
+	}
+
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	(void) JsonbIteratorNext(&iterator, &item, true);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		Node	   *child = &node->children[node->nchildren];
+
+		if (token != WJB_ELEM)
+			continue;
+		if (!is_object(&item))
+			return mistake(c->error,
+						   psprintf("\"%.*s\" takes a list of objects, not of %s", name.len, name.data,
+									describe(&item)), NULL);
+		node->nchildren++;
+		if (!(field ?
+			  compile_operators(c, child, item.val.binary.data, *field, ignore_case) :
+			  compile_object(c, child, item.val.binary.data)))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_group(Slice name)
+{
+	return is_name(name, "$and") || is_name(name, "$or") || is_name(name, "$not");
+}
+
+/* One operator on a field. */
+static bool
+compile_operator(Compilation *c, Node *node, Slice name, const JsonbValue *operand, Slice field,
+				 bool ignore_case)
+{
+	const Operator *operator = operator_find(name.data, name.len);
+
+	if (operator == NULL)
+		return mistake_unknown_operator(c, name, field);
+	node->kind = NODE_FIELD;
+	node->predicate = palloc0(sizeof(Predicate));
+	node->predicate->ignore_case = ignore_case;
+	if (predicate_compile(node->predicate, operator, operand))
+		return true;
+	return mistake(c->error,
+				   psprintf("operator \"%s\" of field \"%s\" takes %s, not %s", operator->name,
+							quotable(field.data, field.len), operator->takes, describe(operand)),
+				   psprintf("Write for example {\"%s\": {\"%s\": %s}}.",
+							quotable(field.data, field.len), operator->name, operator->example));
+}
+
+/* All operators on a field, of which "$ignore_case" is none. */
+static bool
+compile_operators(Compilation *c, Node *node, const JsonbContainer *object, Slice field,
+				  bool ignore_case)
+{
+	static const char option[] = "$ignore_case";
+	const Field *looked_at = field_compile(field, true);
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	name;
+	JsonbValue	value;
+
+	if (looked_at == NULL)
+		return mistake(c->error,
+					   psprintf("\"%s\" is not a field of events", quotable(field.data, field.len)),
+					   "Fields are named like \"amount\", \"data.metadata.goal\" or \"event.platform\".");
+	if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, object), option,
+									 sizeof(option) - 1, &value) != NULL)
+	{
+		if (value.type != jbvBool)
+			return mistake(c->error,
+						   psprintf("\"$ignore_case\" of field \"%s\" takes true or false, not %s",
+									quotable(field.data, field.len), describe(&value)),
+						   "Write for example {\"message\": {\"$contains\": \"hello\", \"$ignore_case\": true}}.");
+		ignore_case = value.val.boolean;
+	}
+
+	make_children(node, NODE_AND, JsonContainerSize(object));
+	iterator = JsonbIteratorInit(unconstify(JsonbContainer *, object));
+	(void) JsonbIteratorNext(&iterator, &name, true);
+	while ((token = JsonbIteratorNext(&iterator, &name, true)) != WJB_DONE)
+	{
+		Node	   *child = &node->children[node->nchildren];
+
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		if (is_name(name_of(&name), option))
+			continue;
+		node->nchildren++;
+		child->field = looked_at;
+		if (!(is_group(name_of(&name)) ?
+			  compile_group(c, child, name_of(&name), &value, &field, ignore_case) :
+			  compile_operator(c, child, name_of(&name), &value, field, ignore_case)))
+			return false;
+	}
+	node->field = looked_at;
+	return true;
+}
+
+static bool
+compile_key(Compilation *c, Node *node, const ConditionKey *key, const JsonbValue *value)
+{
+	node->kind = NODE_KEY;
+	node->key = palloc0(sizeof(KeyTest));
+	if (key_test_compile(node->key, key, value))
+	{
+		node->field = node->key->field;
+		return true;
+	}
+	return mistake(c->error,
+				   psprintf("condition \"%s\" takes %s, not %s", key->name, key->takes,
+							describe(value)),
+				   psprintf("Write for example %s.", key->example));
 }
 
 /*
- * Compiling and testing
+ * One member of an object of conditions.  Operators make a field of whatever
+ * has them, unless it is a key that is not also a field.
  */
+static bool
+compile_member(Compilation *c, Node *node, Slice name, const JsonbValue *value)
+{
+	const ConditionKey *key = condition_key_find(name.data, name.len, c->type);
+
+	node->name = pnstrdup(name.data, name.len);
+	if (is_group(name))
+		return compile_group(c, node, name, value, NULL, false);
+	if (is_operators(value) &&
+		(key == NULL || is_name(name, "currency") || is_name(name, "tier") ||
+		 is_name(name, "platform") || is_name(name, "is_moderator")))
+		return compile_operators(c, node, value->val.binary.data, name, false);
+	if (key == NULL)
+		return mistake_unknown_key(c, name.data, name.len);
+	return compile_key(c, node, key, value);
+}
+
+static bool
+compile_object(Compilation *c, Node *node, const JsonbContainer *object)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(unconstify(JsonbContainer *, object));
+	JsonbIteratorToken token;
+	JsonbValue	name;
+	JsonbValue	value;
+
+	/* One more for what may be added. */
+	make_children(node, NODE_AND, JsonContainerSize(object) + 1);
+	while ((token = JsonbIteratorNext(&iterator, &name, true)) != WJB_DONE)
+	{
+		if (token != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		if (value.type == jbvNull)
+			continue;			/* the same as a key that is not there */
+		if (!compile_member(c, &node->children[node->nchildren++], name_of(&name), &value))
+			return false;
+	}
+	return true;
+}
 
 /* Are the conditions an object, small and shallow enough to be looked at? */
 static bool
@@ -716,69 +487,92 @@ check_shape(const Jsonb *conditions, TriggerType type, Mistake *error)
 	return true;
 }
 
+/* The streamer's own messages do not count, unless the conditions speak of them. */
 static bool
-compile_test(Test *test, const JsonbValue *name, const JsonbValue *value,
-			 TriggerType type, Mistake *error)
+add_ignore_self(Compilation *c, Node *all)
 {
-	for (int i = 0; i < NKEYS; i++)
+	static const char name[] = "ignore_self";
+	JsonbValue	yes = {.type = jbvBool, .val.boolean = true};
+
+	for (int i = 0; i < all->nchildren; i++)
 	{
-		const ConditionKey *key = &condition_keys[i];
-
-		if (!has_type(key, type) ||
-			!is_named(key, name->val.string.val, name->val.string.len))
-			continue;
-
-		test->key = key;
-		if (key->compile(test, value))
+		if (strcmp(all->children[i].name, name) == 0)
 			return true;
-		return mistake(error,
-					   psprintf("condition \"%s\" takes %s, not %s",
-								key->name, key->takes, describe(value)),
-					   psprintf("Write for example %s.", key->example));
 	}
-	return mistake_unknown_key(error, name->val.string.val, name->val.string.len, type);
+	return compile_member(c, &all->children[all->nchildren++], slice(name, sizeof(name) - 1), &yes);
 }
 
 Condition *
-condition_compile(const Jsonb *conditions, TriggerType type, Mistake *error)
+condition_compile(const Jsonb *conditions, TriggerType type, bool ignore_self, Mistake *error)
 {
-	Condition  *condition;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	name;
-	JsonbValue	value;
+	Condition  *condition = palloc0(sizeof(Condition));
+	Compilation c = {.type = type, .error = error};
 
 	if (conditions == NULL)
-		return palloc0(offsetof(Condition, tests));
-	if (!check_shape(conditions, type, error))
+		make_children(&condition->all, NODE_AND, 1);
+	else if (!check_shape(conditions, type, error) ||
+			 !compile_object(&c, &condition->all, &conditions->root))
 		return NULL;
-
-	condition = palloc0(offsetof(Condition, tests) +
-						JB_ROOT_COUNT(conditions) * sizeof(Test));
-	it = JsonbIteratorInit(&unconstify(Jsonb *, conditions)->root);
-	while ((token = JsonbIteratorNext(&it, &name, true)) != WJB_DONE)
-	{
-		if (token != WJB_KEY)
-			continue;
-		(void) JsonbIteratorNext(&it, &value, true);
-		if (value.type == jbvNull)
-			continue;			/* the same as a key that is not there */
-		if (!compile_test(&condition->tests[condition->ntests], &name, &value, type, error))
-			return NULL;
-		condition->ntests++;
-	}
+	if (ignore_self && type == TRIGGER_CHAT_MESSAGE && !add_ignore_self(&c, &condition->all))
+		return NULL;
 	return condition;
 }
 
-bool
-condition_matches(const Condition *condition, const Event *event)
-{
-	for (int i = 0; i < condition->ntests; i++)
-	{
-		const Test *test = &condition->tests[i];
+/* ----------
+ * Testing
+ * ----------
+ */
 
-		if (!test->key->matches(test, event))
+static bool
+node_holds(const Node *node, const Occasion *occasion)
+{
+	JsonbValue	value;
+
+	switch (node->kind)
+	{
+		case NODE_KEY:
+			return key_test_holds(node->key, occasion);
+		case NODE_FIELD:
+			return predicate_holds(node->predicate,
+								   field_value(node->field, occasion, &value) ? &value : NULL);
+		case NODE_AND:
+			for (int i = 0; i < node->nchildren; i++)
+			{
+				if (!node_holds(&node->children[i], occasion))
+					return false;
+			}
+			return true;
+		case NODE_OR:
+			for (int i = 0; i < node->nchildren; i++)
+			{
+				if (node_holds(&node->children[i], occasion))
+					return true;
+			}
 			return false;
+		case NODE_NOT:
+			return !node_holds(&node->children[0], occasion);
 	}
-	return true;
+	return false;
+}
+
+bool
+condition_matches(const Condition *condition, const Occasion *occasion)
+{
+	return node_holds(&condition->all, occasion);
+}
+
+const char *
+condition_unmet(const Condition *condition, const Occasion *occasion, JsonbValue *value)
+{
+	for (int i = 0; i < condition->all.nchildren; i++)
+	{
+		const Node *node = &condition->all.children[i];
+
+		if (node_holds(node, occasion))
+			continue;
+		if (node->field == NULL || !field_value(node->field, occasion, value))
+			value->type = jbvNull;
+		return node->name;
+	}
+	return NULL;
 }

@@ -286,6 +286,14 @@ cannot_perform(const Hook *hook)
 	return NULL;
 }
 
+static Occasion
+occasion_of(const Hook *hook, const QueuedEvent *event)
+{
+	Occasion	occasion = {&event->event, hook->id, hook->name};
+
+	return occasion;
+}
+
 /* Decide what a hook does about an event; true when that makes a delivery. */
 static bool
 match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
@@ -293,10 +301,11 @@ match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
 	const char *why = event->refused ? event->refused : cannot_perform(hook);
 	TimestampTz before = hook->last_admitted;
 	bool		admitted = backlog_was_admitted(event, &hook->id);
+	Occasion	occasion = occasion_of(hook, event);
 
 	if (why != NULL)
 		write_failure(hook, event, why, now);
-	else if (!admitted && !condition_matches(hook->condition, &event->event))
+	else if (!admitted && !condition_matches(hook->condition, &occasion))
 		write_skip(hook, event, LOG_SKIPPED_CONDITION, now);
 	else if (!admitted && !hook_admit(hook, now))
 		write_skip(hook, event, LOG_SKIPPED_COOLDOWN, now);
@@ -412,8 +421,7 @@ start_request(Delivery *delivery)
 	Message		message = {0};
 	Mistake		error = {0};
 	ActionDelivery what = {
-		.event = &delivery->event->event,
-		.hook_name = hook->name,
+		.occasion = occasion_of(hook, delivery->event),
 		.id = delivery_id(delivery),
 		.now = delivery->started_at
 	};

@@ -45,6 +45,14 @@ typedef struct Event
 	JsonbContainer *data;		/* NULL counts as {} */
 } Event;
 
+/* An event as one hook meets it. */
+typedef struct Occasion
+{
+	const Event *event;
+	pg_uuid_t	hook_id;		/* zero when there is no hook */
+	const char *hook_name;		/* NULL when there is no hook */
+} Occasion;
+
 /* The type of that name, or TRIGGER_TYPE_UNKNOWN.  The name need not end in NUL. */
 extern int	trigger_type_parse(const char *name, int len);
 
@@ -55,5 +63,14 @@ extern const char *trigger_type_name(TriggerType type);
  * null, which mean the same everywhere.
  */
 extern bool event_field(const Event *event, const char *name, JsonbValue *value);
+
+/* ISO 8601 in UTC with microseconds, palloc'd; NULL for an infinite time. */
+extern char *event_time_text(TimestampTz time);
+
+/*
+ * A number from 0 to below 1 that looks random, and is the same whenever this
+ * hook meets this event.  Different salts give different numbers.
+ */
+extern double occasion_draw(const Occasion *occasion, uint32 salt);
 
 #endif							/* HOOKS_EVENT_H */

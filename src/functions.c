@@ -96,14 +96,14 @@ hooks_matches(PG_FUNCTION_ARGS)
 	name = PG_GETARG_TEXT_PP(0);
 	type = trigger_type_from_name(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 
-	condition = condition_compile(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), type, &error);
+	condition = condition_compile(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), type, false, &error);
 	if (condition == NULL)
 		raise_mistake(&error);
 
 	if (!PG_ARGISNULL(2))
 		event_from_jsonb(PG_GETARG_JSONB_P(2), &event, &unused);
 	event.type = type;
-	PG_RETURN_BOOL(condition_matches(condition, &event));
+	PG_RETURN_BOOL(condition_matches(condition, &(Occasion) {.event = &event}));
 }
 
 static TemplateContext
@@ -126,6 +126,8 @@ Datum
 hooks_render(PG_FUNCTION_ARGS)
 {
 	text	   *template;
+	Template   *compiled;
+	Mistake		error;
 	TemplateContext context;
 	Event		event;
 	JsonbValue	type;
@@ -146,9 +148,11 @@ hooks_render(PG_FUNCTION_ARGS)
 		event.type = trigger_type_from_name(type.val.string.val, type.val.string.len);
 	}
 
+	compiled = template_compile(VARDATA_ANY(template), VARSIZE_ANY_EXHDR(template), context, &error);
+	if (compiled == NULL)
+		raise_mistake(&error);
 	initStringInfo(&out);
-	template_render(template_compile(VARDATA_ANY(template), VARSIZE_ANY_EXHDR(template), context),
-					&event, &out);
+	template_render(compiled, &(Occasion) {.event = &event}, &out);
 	if (out.len > TEMPLATE_MAX_OUTPUT)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

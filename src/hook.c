@@ -332,7 +332,8 @@ compile_row(Hook *hook, HeapTuple row, TupleDesc desc)
 	hook->type = type;
 	if (type != TRIGGER_TYPE_UNKNOWN)
 	{
-		hook->condition = condition_compile(row_jsonb(row, desc, LOAD_CONDITIONS), type, &error);
+		hook->condition = condition_compile(row_jsonb(row, desc, LOAD_CONDITIONS), type,
+											action_type_sends_chat(hook->action_name), &error);
 		if (hook->condition)
 			hook->action = action_compile(hook->action_name,
 										  row_jsonb(row, desc, LOAD_ACTION_CONFIG), &error);

@@ -22,4 +22,22 @@ typedef struct Mistake
 /* Fill in a mistake; returns false so that callers can "return mistake(...)". */
 extern bool mistake(Mistake *m, char *message, char *hint);
 
+/* Somebody's text for a message: shortened, on one line.  Palloc'd. */
+extern char *quotable(const char *text, int len);
+
+/*
+ * The known name that is nearest to a misspelt one.  Offer the known ones in
+ * turn; "best" then is the nearest, or NULL when none is near.
+ */
+typedef struct Nearest
+{
+	const char *name;
+	int			len;
+	int			distance;		/* that still counts as near */
+	const char *best;
+} Nearest;
+
+extern void nearest_begin(Nearest *nearest, const char *name, int len);
+extern void nearest_offer(Nearest *nearest, const char *known);
+
 #endif							/* HOOKS_MISTAKE_H */

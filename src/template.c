@@ -4,17 +4,12 @@
  *		Compile templates into segments, and render them for events.
  *
  * A compiled template is an array of segments, each a piece of literal text
- * or a variable.  A variable is a row of the table "variables": the fields of
- * the event's data to try in turn, or what else of the event it stands for.
- * The next field is tried when one is missing, null or false; an empty string
- * is a value.  Values that are not strings are written as JSON: numbers as
- * they stand in jsonb (every digit, no exponent), true, objects and arrays
- * as PostgreSQL writes jsonb.
+ * or an expression (expression.c).
  *
  * In a JSON template the literal text is followed quote by quote, so that for
- * every variable it is known whether it stands inside a string literal.  A
- * backslash right before a variable would make an escape sequence of whatever
- * a viewer typed first; it is doubled, and stands for itself.
+ * every expression it is known whether it stands inside a string literal.  A
+ * backslash right before an expression would make an escape sequence of
+ * whatever a viewer typed first; it is doubled, and stands for itself.
  *
  * Pure: no table, clock or socket.
  *
@@ -23,12 +18,11 @@
 #include "postgres.h"
 
 #include "common/jsonapi.h"
-#include "fmgr.h"
 #include "mb/pg_wchar.h"
-#include "utils/fmgrprotos.h"
-#include "utils/numeric.h"
+#include "utils/json.h"
 
 #include "compat.h"
+#include "expression.h"
 #include "template.h"
 
 /*
@@ -37,36 +31,10 @@
  */
 #define MAX_JSON_DEPTH 100
 
-typedef enum VariableKind
-{
-	VARIABLE_FIELD,				/* a field of the event's data */
-	VARIABLE_PLATFORM,
-	VARIABLE_EVENT_TYPE
-} VariableKind;
-
-#define MAX_FIELDS 3
-
-typedef struct Variable
-{
-	const char *name;
-	VariableKind kind;
-	const char *fields[MAX_FIELDS + 1]; /* to try in turn, ends in NULL */
-} Variable;
-
-static const Variable variables[] = {
-	{"username", VARIABLE_FIELD, {"username", "donor_name", "raider_name"}},
-	{"message", VARIABLE_FIELD, {"message", "comment"}},
-	{"amount", VARIABLE_FIELD, {"amount"}},
-	{"currency", VARIABLE_FIELD, {"currency"}},
-	{"viewer_count", VARIABLE_FIELD, {"viewer_count"}},
-	{"platform", VARIABLE_PLATFORM, {NULL}},
-	{"event_type", VARIABLE_EVENT_TYPE, {NULL}},
-};
-
 typedef struct Segment
 {
-	const Variable *variable;	/* NULL: literal text */
-	bool		quoted;			/* variable inside a JSON string literal */
+	Expression *expression;		/* NULL: literal text */
+	bool		quoted;			/* expression inside a JSON string literal */
 	const char *literal;		/* need not end in NUL */
 	int			len;
 } Segment;
@@ -76,20 +44,15 @@ struct Template
 	TemplateContext context;
 	int			first_variable; /* byte offset, or -1 */
 	int			json_depth;		/* of objects and arrays, in a JSON template */
+	int			nexpressions;
 	int			nsegments;
 	int			allocated;
 	Segment    *segments;
 };
 
-/* Some text that need not end in NUL. */
-typedef struct Slice
-{
-	const char *data;
-	int			len;
-} Slice;
-
-/*
+/* ----------
  * Compiling
+ * ----------
  */
 
 /* Where in JSON text we are. */
@@ -99,7 +62,15 @@ typedef struct JsonPlace
 	bool		escaped;		/* right behind a backslash */
 	int			depth;
 	int			max_depth;
+	bool		is_object[MAX_JSON_DEPTH + 1];	/* what stands at each depth */
+	bool		at_key;			/* the next, or this, string is a key */
 } JsonPlace;
+
+static bool
+in_object(const JsonPlace *place)
+{
+	return place->depth > 0 && place->depth <= MAX_JSON_DEPTH && place->is_object[place->depth];
+}
 
 static void
 json_place_advance(JsonPlace *place, const char *str, int len)
@@ -116,49 +87,32 @@ json_place_advance(JsonPlace *place, const char *str, int len)
 		{
 			place->depth++;
 			place->max_depth = Max(place->max_depth, place->depth);
+			if (place->depth <= MAX_JSON_DEPTH)
+				place->is_object[place->depth] = *p == '{';
+			place->at_key = *p == '{';
 		}
 		else if (*p == '}' || *p == ']')
+		{
 			place->depth--;
+			place->at_key = false;
+		}
+		else if (*p == ',')
+			place->at_key = in_object(place);
+		else if (*p == ':')
+			place->at_key = false;
 	}
 }
 
-static inline bool
-is_name_char(char c)
+static Template *
+make_template(TemplateContext context)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-		(c >= '0' && c <= '9') || c == '_';
-}
+	Template   *template = palloc0(sizeof(Template));
 
-static const Variable *
-find_variable(const char *name, int len)
-{
-	for (int i = 0; i < (int) lengthof(variables); i++)
-	{
-		if (strlen(variables[i].name) == (size_t) len &&
-			memcmp(variables[i].name, name, len) == 0)
-			return &variables[i];
-	}
-	return NULL;
-}
-
-/*
- * The known variable that stands in braces right at "str", or NULL.  *len is the
- * length of it, braces included.
- */
-static const Variable *
-variable_at(const char *str, const char *end, int *len)
-{
-	const char *name = str + 2;
-	const char *p = name;
-
-	if (end - str < 2 || str[0] != '{' || str[1] != '{')
-		return NULL;
-	while (p < end && is_name_char(*p))
-		p++;
-	if (end - p < 2 || p[0] != '}' || p[1] != '}')
-		return NULL;
-	*len = p + 2 - str;
-	return find_variable(name, p - name);
+	template->context = context;
+	template->first_variable = -1;
+	template->allocated = 4;
+	template->segments = palloc(template->allocated * sizeof(Segment));
+	return template;
 }
 
 static Segment *
@@ -174,7 +128,7 @@ add_segment(Template *template)
 }
 
 static void
-add_literal(Template *template, JsonPlace *place, const char *literal, int len)
+add_literal(Template *template, const char *literal, int len)
 {
 	Segment    *segment;
 
@@ -183,59 +137,197 @@ add_literal(Template *template, JsonPlace *place, const char *literal, int len)
 	segment = add_segment(template);
 	segment->literal = literal;
 	segment->len = len;
-	if (template->context == TEMPLATE_JSON)
-		json_place_advance(place, literal, len);
 }
 
 static void
-add_variable(Template *template, JsonPlace *place, const Variable *variable)
+add_expression(Template *template, Expression *expression, bool quoted)
 {
-	Segment    *segment;
+	Segment    *segment = add_segment(template);
 
-	if (place->escaped)
-		add_literal(template, place, "\\", 1);
-	segment = add_segment(template);
-	segment->variable = variable;
-	segment->quoted = place->in_string;
+	segment->expression = expression;
+	segment->quoted = quoted;
+	expression_number(expression, template->nexpressions++);
+}
+
+/*
+ * The next expression at or after "p", and where it begins; false with a NULL
+ * *expression at the end of the text, false with *error filled in for a wrong
+ * one.  "place", if not NULL, is moved up to it.
+ */
+static bool
+find_expression(const char **p, const char *end, JsonPlace *place, Expression **expression,
+				int *len, Mistake *error)
+{
+	const char *from = *p;
+
+	*expression = NULL;
+	error->message = NULL;
+	for (;;)
+	{
+		const char *brace = memchr(*p, '{', end - *p);
+
+		if (brace == NULL)
+			brace = end;
+		if (place != NULL)
+			json_place_advance(place, from, brace - from);
+		*p = from = brace;
+		if (brace == end)
+			return false;
+		switch (expression_parse(brace, end, place != NULL && place->in_string,
+								 expression, len, error))
+		{
+			case EXPRESSION_GOOD:
+				return true;
+			case EXPRESSION_WRONG:
+				return false;
+			case EXPRESSION_NONE:
+				(*p)++;
+				break;
+		}
+	}
 }
 
 Template *
-template_compile(const char *str, int len, TemplateContext context)
+template_compile(const char *str, int len, TemplateContext context, Mistake *error)
 {
-	Template   *template = palloc0(sizeof(Template));
-	char	   *copy = pnstrdup(str, len);
-	const char *end;
+	Template   *template = make_template(context);
+	const char *copy = pnstrdup(str, len);
+	const char *end = copy + strlen(copy);
 	const char *literal = copy; /* the first byte not in a segment yet */
+	const char *p = copy;
 	JsonPlace	place = {0};
+	JsonPlace  *json = context == TEMPLATE_JSON ? &place : NULL;
+	Expression *expression;
+	int			expression_len;
 
-	len = strlen(copy);
-	end = copy + len;
-	template->context = context;
-	template->first_variable = -1;
-	template->allocated = 4;
-	template->segments = palloc(template->allocated * sizeof(Segment));
-
-	for (const char *p = copy; p < end; p++)
+	while (find_expression(&p, end, json, &expression, &expression_len, error))
 	{
-		const Variable *variable;
-		int			variable_len;
-
-		p = memchr(p, '{', end - p);
-		if (p == NULL)
-			break;
-		variable = variable_at(p, end, &variable_len);
-		if (variable == NULL)
-			continue;
-
+		if (json && place.in_string && place.at_key)
+		{
+			(void) mistake(error, "variable in a key of a JSON object",
+						   "Variables may stand in values, for example {\"user\": \"{{username}}\"}.");
+			return NULL;
+		}
 		if (template->first_variable < 0)
 			template->first_variable = p - copy;
-		add_literal(template, &place, literal, p - literal);
-		add_variable(template, &place, variable);
-		literal = p + variable_len;
-		p = literal - 1;
+		add_literal(template, literal, p - literal);
+		if (place.escaped)
+		{
+			add_literal(template, "\\", 1);
+			place.escaped = false;
+		}
+		add_expression(template, expression, place.in_string);
+		p += expression_len;
+		literal = p;
 	}
-	add_literal(template, &place, literal, end - literal);
+	if (error->message != NULL)
+		return NULL;
+	add_literal(template, literal, end - literal);
 	template->json_depth = place.max_depth;
+	return template;
+}
+
+/* Literal text of a JSON string. */
+static void
+add_escaped_literal(Template *template, const char *literal, int len)
+{
+	StringInfoData text;
+
+	if (len == 0)
+		return;
+	initStringInfo(&text);
+	append_json_escaped(&text, slice(literal, len));
+	add_literal(template, text.data, text.len);
+}
+
+/* A string of JSON whose text is a template. */
+static bool
+add_json_string(Template *template, Slice string, Mistake *error)
+{
+	const char *p = pnstrdup(string.data, string.len);
+	const char *start = p;
+	const char *end = p + string.len;
+	const char *literal = p;
+	Expression *expression;
+	int			len;
+	bool		quoted = false;
+
+	while (find_expression(&p, end, NULL, &expression, &len, error))
+	{
+		if (p == start && p + len == end && expression_is_json(expression))
+		{
+			add_expression(template, expression, false);
+			return true;
+		}
+		if (!quoted)
+			add_literal(template, "\"", 1);
+		quoted = true;
+		add_escaped_literal(template, literal, p - literal);
+		add_expression(template, expression, true);
+		p += len;
+		literal = p;
+	}
+	if (error->message != NULL)
+		return false;
+	if (!quoted)
+		add_literal(template, "\"", 1);
+	add_escaped_literal(template, literal, end - literal);
+	add_literal(template, "\"", 1);
+	return true;
+}
+
+static void
+add_json_scalar(Template *template, const JsonbValue *value)
+{
+	Slice		text = value->type == jbvNull ? slice("null", 4) : json_text(value);
+
+	add_literal(template, text.data, text.len);
+}
+
+Template *
+template_compile_json(const JsonbContainer *json, Mistake *error)
+{
+	Template   *template = make_template(TEMPLATE_JSON);
+	JsonbIterator *iterator = JsonbIteratorInit(unconstify(JsonbContainer *, json));
+	JsonbIteratorToken token;
+	JsonbIteratorToken previous = WJB_BEGIN_ARRAY;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		bool		ends = token == WJB_END_ARRAY || token == WJB_END_OBJECT;
+
+		if (previous != WJB_BEGIN_ARRAY && previous != WJB_BEGIN_OBJECT && previous != WJB_KEY && !ends)
+			add_literal(template, ",", 1);
+		switch (token)
+		{
+			case WJB_BEGIN_OBJECT:
+				add_literal(template, "{", 1);
+				break;
+			case WJB_END_OBJECT:
+				add_literal(template, "}", 1);
+				break;
+			case WJB_BEGIN_ARRAY:
+				add_literal(template, "[", 1);
+				break;
+			case WJB_END_ARRAY:
+				add_literal(template, "]", 1);
+				break;
+			case WJB_KEY:
+				add_literal(template, "\"", 1);
+				add_escaped_literal(template, value.val.string.val, value.val.string.len);
+				add_literal(template, "\":", 2);
+				break;
+			default:
+				if (value.type != jbvString)
+					add_json_scalar(template, &value);
+				else if (!add_json_string(template, slice(value.val.string.val, value.val.string.len),
+										  error))
+					return NULL;
+				break;
+		}
+		previous = token;
+	}
 	return template;
 }
 
@@ -243,6 +335,21 @@ int
 template_first_variable(const Template *template)
 {
 	return template->first_variable;
+}
+
+bool
+template_field(const Template *template, int n, const Field **field)
+{
+	for (int i = 0; i < template->nsegments; i++)
+	{
+		const Expression *expression = template->segments[i].expression;
+
+		if (expression == NULL || n-- > 0)
+			continue;
+		*field = expression_field(expression);
+		return true;
+	}
+	return false;
 }
 
 /*
@@ -253,18 +360,21 @@ template_first_variable(const Template *template)
 bool
 template_is_json(const char *str, int len)
 {
-	Template   *template = template_compile(str, len, TEMPLATE_JSON);
+	Mistake		error;
+	Template   *template = template_compile(str, len, TEMPLATE_JSON, &error);
 	StringInfoData sample;
 
-	if (template->json_depth > MAX_JSON_DEPTH)
-		return false;
+	/* What is wrong with it is said where it is compiled for good. */
+	if (template == NULL || template->json_depth > MAX_JSON_DEPTH)
+		return template == NULL && len > 0 && (str[strspn(str, " \t\r\n")] == '{' ||
+											   str[strspn(str, " \t\r\n")] == '[');
 
 	initStringInfo(&sample);
 	for (int i = 0; i < template->nsegments; i++)
 	{
 		const Segment *segment = &template->segments[i];
 
-		if (segment->variable == NULL)
+		if (segment->expression == NULL)
 			appendBinaryStringInfo(&sample, segment->literal, segment->len);
 		else
 			appendStringInfoString(&sample, segment->quoted ? "x" : " 0 ");
@@ -272,223 +382,53 @@ template_is_json(const char *str, int len)
 	return pg_parse_json(MAKE_JSON_LEXER(sample.data, sample.len), &nullSemAction) == JSON_SUCCESS;
 }
 
-/*
- * Values
- */
-
-static Slice
-slice(const char *data, int len)
-{
-	Slice		result = {data, len};
-
-	return result;
-}
-
-static Slice
-string(const char *str)
-{
-	return slice(str, strlen(str));
-}
-
-/* The text of a JSON value.  May allocate in the current memory context. */
-static Slice
-json_text(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return slice(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return string(DatumGetCString(DirectFunctionCall1(numeric_out,
-															  NumericGetDatum(value->val.numeric))));
-		case jbvBool:
-			return string(value->val.boolean ? "true" : "false");
-		case jbvBinary:
-			return string(JsonbToCString(NULL, value->val.binary.data, value->val.binary.len));
-		default:
-			return string("");
-	}
-}
-
-static bool
-field_text(const Event *event, const char *name, Slice *value)
-{
-	JsonbValue	field;
-
-	if (!event_field(event, name, &field) ||
-		(field.type == jbvBool && !field.val.boolean))
-		return false;
-	*value = json_text(&field);
-	return true;
-}
-
-/* What the variable stands for in that event, empty when it has no value. */
-static Slice
-variable_text(const Variable *variable, const Event *event)
-{
-	Slice		value;
-
-	switch (variable->kind)
-	{
-		case VARIABLE_FIELD:
-			for (int i = 0; variable->fields[i] != NULL; i++)
-			{
-				if (field_text(event, variable->fields[i], &value))
-					return value;
-			}
-			break;
-		case VARIABLE_PLATFORM:
-			if (event->platform != NULL)
-				return string(event->platform);
-			break;
-		case VARIABLE_EVENT_TYPE:
-			if ((int) event->type != TRIGGER_TYPE_UNKNOWN)
-				return string(trigger_type_name(event->type));
-			break;
-	}
-	return string("");
-}
-
-/*
+/* ----------
  * Rendering
+ * ----------
  */
 
-/* As it stands in a JSON string literal. */
 static void
-append_json_escaped(StringInfo out, Slice value)
-{
-	const char *end = value.data + value.len;
-	const char *plain = value.data; /* the first byte not appended yet */
-
-	for (const char *p = value.data; p < end; p++)
-	{
-		unsigned char c = *p;
-
-		if (c >= ' ' && c != '"' && c != '\\')
-			continue;
-		appendBinaryStringInfo(out, plain, p - plain);
-		plain = p + 1;
-		switch (c)
-		{
-			case '\b':
-				appendStringInfoString(out, "\\b");
-				break;
-			case '\f':
-				appendStringInfoString(out, "\\f");
-				break;
-			case '\n':
-				appendStringInfoString(out, "\\n");
-				break;
-			case '\r':
-				appendStringInfoString(out, "\\r");
-				break;
-			case '\t':
-				appendStringInfoString(out, "\\t");
-				break;
-			case '"':
-			case '\\':
-				appendStringInfoChar(out, '\\');
-				appendStringInfoChar(out, c);
-				break;
-			default:
-				appendStringInfo(out, "\\u%04x", c);
-				break;
-		}
-	}
-	appendBinaryStringInfo(out, plain, end - plain);
-}
-
-static void
-append_json(StringInfo out, Slice value, bool quoted)
+append_json(StringInfo out, const Value *value, bool quoted)
 {
 	if (quoted)
-		append_json_escaped(out, value);
-	else if (value.len > 0 && IsValidJsonNumber(value.data, value.len))
-		appendBinaryStringInfo(out, value.data, value.len);
+		append_json_escaped(out, value->text);
+	else if (value->is_json || is_json_number(value->text))
+		appendBinaryStringInfo(out, value->text.data, value->text.len);
 	else
 	{
 		appendStringInfoChar(out, '"');
-		append_json_escaped(out, value);
+		append_json_escaped(out, value->text);
 		appendStringInfoChar(out, '"');
-	}
-}
-
-static void
-append_url_encoded(StringInfo out, Slice value)
-{
-	static const char hex[] = "0123456789ABCDEF";
-
-	for (const char *p = value.data; p < value.data + value.len; p++)
-	{
-		unsigned char c = *p;
-
-		if (is_name_char(c) || c == '-' || c == '.' || c == '~')
-			appendStringInfoChar(out, c);
-		else
-		{
-			appendStringInfoChar(out, '%');
-			appendStringInfoChar(out, hex[c >> 4]);
-			appendStringInfoChar(out, hex[c & 0xF]);
-		}
 	}
 }
 
 void
-template_render(const Template *template, const Event *event, StringInfo out)
+template_render(const Template *template, const Occasion *occasion, StringInfo out)
 {
 	for (int i = 0; i < template->nsegments; i++)
 	{
 		const Segment *segment = &template->segments[i];
-		Slice		value;
+		Value		value;
 
 		if (out->len > TEMPLATE_MAX_OUTPUT)
 			return;				/* the caller refuses it */
-		if (segment->variable == NULL)
+		if (segment->expression == NULL)
 		{
 			appendBinaryStringInfo(out, segment->literal, segment->len);
 			continue;
 		}
-		value = variable_text(segment->variable, event);
+		value = expression_value(segment->expression, occasion);
 		switch (template->context)
 		{
 			case TEMPLATE_TEXT:
-				appendBinaryStringInfo(out, value.data, value.len);
+				appendBinaryStringInfo(out, value.text.data, value.text.len);
 				break;
 			case TEMPLATE_JSON:
-				append_json(out, value, segment->quoted);
+				append_json(out, &value, segment->quoted);
 				break;
 			case TEMPLATE_URL:
-				append_url_encoded(out, value);
+				append_url_encoded(out, value.text);
 				break;
 		}
 	}
-}
-
-static void
-append_variable(StringInfo out, const char *name, const Event *event)
-{
-	Slice		value = variable_text(find_variable(name, strlen(name)), event);
-
-	appendBinaryStringInfo(out, value.data, value.len);
-}
-
-void
-event_username(const Event *event, StringInfo out)
-{
-	append_variable(out, "username", event);
-}
-
-void
-event_message(const Event *event, StringInfo out)
-{
-	append_variable(out, "message", event);
-}
-
-void
-event_text(const Event *event, const char *name, StringInfo out)
-{
-	Slice		value;
-
-	if (field_text(event, name, &value))
-		appendBinaryStringInfo(out, value.data, value.len);
 }

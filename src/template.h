@@ -16,6 +16,8 @@
 #include "lib/stringinfo.h"
 
 #include "event.h"
+#include "field.h"
+#include "mistake.h"
 
 typedef enum TemplateContext
 {
@@ -29,10 +31,19 @@ typedef enum TemplateContext
 typedef struct Template Template;
 
 /*
- * Compile, in the current memory context.  Every text is a legal template:
- * what is not a known variable stays literally.
+ * Compile, in the current memory context.  Braces that hold no expression
+ * stay literally.  Returns NULL with *error filled in for an expression with
+ * filters that is wrong, and for one in a key of a JSON object.
  */
-extern Template *template_compile(const char *text, int len, TemplateContext context);
+extern Template *template_compile(const char *text, int len, TemplateContext context,
+								  Mistake *error);
+
+/*
+ * Compile JSON all of whose string values are templates.  The result always
+ * is JSON, with the same keys.  A string that is nothing but an expression
+ * with the filter "json" as its last becomes what that gives.
+ */
+extern Template *template_compile_json(const JsonbContainer *json, Mistake *error);
 
 /*
  * Would the template make JSON?  True when its text parses as JSON once its
@@ -41,8 +52,11 @@ extern Template *template_compile(const char *text, int len, TemplateContext con
  */
 extern bool template_is_json(const char *text, int len);
 
-/* Byte offset of the first known variable in the text, or -1 when there is none. */
+/* Byte offset of the first expression in the text, or -1 when there is none. */
 extern int	template_first_variable(const Template *template);
+
+/* The field of the i-th expression (NULL for one without), or false after the last. */
+extern bool template_field(const Template *template, int i, const Field **field);
 
 /*
  * What a template can become, in bytes: a template full of variables for a
@@ -52,18 +66,9 @@ extern int	template_first_variable(const Template *template);
 
 /*
  * Append the rendered text.  Stops soon after "out" has become larger than
- * TEMPLATE_MAX_OUTPUT; callers refuse what is larger.
+ * TEMPLATE_MAX_OUTPUT; callers refuse what is larger.  May allocate in the
+ * current memory context.
  */
-extern void template_render(const Template *template, const Event *event, StringInfo out);
-
-/* The values of the reference's variables, also wanted by default bodies. */
-extern void event_username(const Event *event, StringInfo out);
-extern void event_message(const Event *event, StringInfo out);
-
-/*
- * A field as text: a string verbatim, anything else as JSON writes it, nothing
- * when it is missing, null or false.
- */
-extern void event_text(const Event *event, const char *name, StringInfo out);
+extern void template_render(const Template *template, const Occasion *occasion, StringInfo out);
 
 #endif							/* HOOKS_TEMPLATE_H */
