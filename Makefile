@@ -13,6 +13,7 @@ OBJS = \
 	src/action.o \
 	src/action_webhook.o \
 	src/address.o \
+	src/arguments.o \
 	src/backlog.o \
 	src/check.o \
 	src/commit.o \
@@ -32,7 +33,9 @@ OBJS = \
 	src/interest.o \
 	src/launcher.o \
 	src/leave.o \
+	src/lint.o \
 	src/log.o \
+	src/look.o \
 	src/mistake.o \
 	src/number.o \
 	src/predicate.o \
@@ -53,7 +56,7 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc)
 
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.
-REGRESS = setup adopt attach condition template address validation
+REGRESS = setup adopt attach condition template address validation look
 REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check \
 	--encoding=UTF8 --no-locale
 

@@ -152,7 +152,7 @@ COMMENT ON FUNCTION hooks.logs_changed() IS
 
 
 /*
- * Events, conditions, templates, addresses
+ * Events, conditions, templates
  */
 
 CREATE FUNCTION hooks.trigger_lifecycle_event(user_id pg_catalog.uuid, event_type pg_catalog.text,
@@ -176,6 +176,348 @@ CREATE FUNCTION hooks.render(template pg_catalog.text, event pg_catalog.jsonb,
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_render';
 COMMENT ON FUNCTION hooks.render(text, jsonb, text) IS
 	'a template with its variables replaced, as it would be in a text, json or url context';
+
+
+/*
+ * Seeing what hooks do.  The functions in C decide as the worker does, of a
+ * hook's and an event's values; those around them find hooks and events, with
+ * the rights of their caller.
+ */
+
+CREATE FUNCTION hooks.judge(trigger_type pg_catalog.text, conditions pg_catalog.jsonb,
+							action_type pg_catalog.text, action_config pg_catalog.jsonb,
+							hook_id pg_catalog.uuid, hook_name pg_catalog.text, event pg_catalog.jsonb,
+							OUT verdict pg_catalog.text, OUT reason pg_catalog.text, OUT key pg_catalog.text,
+							OUT event_value pg_catalog.jsonb, OUT hook_value pg_catalog.jsonb)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_judge';
+COMMENT ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, jsonb) IS
+	'what a hook with these values would decide about an event, its cooldown aside';
+
+CREATE FUNCTION hooks.build(action_type pg_catalog.text, action_config pg_catalog.jsonb,
+							hook_id pg_catalog.uuid, hook_name pg_catalog.text, event pg_catalog.jsonb,
+							OUT method pg_catalog.text, OUT url pg_catalog.text, OUT headers pg_catalog.jsonb,
+							OUT body pg_catalog.text, OUT reason pg_catalog.text)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_build';
+COMMENT ON FUNCTION hooks.build(text, jsonb, uuid, text, jsonb) IS
+	'the message that a hook with these values would send for an event, or the reason why there is none';
+
+CREATE FUNCTION hooks.backtest_rows(query pg_catalog.text, user_id pg_catalog.uuid,
+									trigger_type pg_catalog.text, since pg_catalog.timestamptz,
+									conditions pg_catalog.jsonb, action_type pg_catalog.text,
+									cooldown_seconds pg_catalog.int4,
+									hook_id pg_catalog.uuid, hook_name pg_catalog.text)
+	RETURNS TABLE (event_id pg_catalog.uuid, at pg_catalog.timestamptz, verdict pg_catalog.text,
+				   key pg_catalog.text, event_value pg_catalog.jsonb)
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'hooks_backtest_rows' ROWS 10000;
+COMMENT ON FUNCTION hooks.backtest_rows(text, uuid, text, timestamptz, jsonb, text, int4, uuid, text) IS
+	'how a hook with these values would have fared on the events that a query gives';
+
+CREATE FUNCTION hooks.lint(trigger_type pg_catalog.text, conditions pg_catalog.jsonb,
+						   action_type pg_catalog.text, action_config pg_catalog.jsonb)
+	RETURNS TABLE (column_name pg_catalog.text, warning pg_catalog.text, hint pg_catalog.text)
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_lint_rows' ROWS 3;
+COMMENT ON FUNCTION hooks.lint(text, jsonb, text, jsonb) IS
+	'what is wrong with a hook that has these values, or legal but suspicious; no row when all is well';
+
+CREATE VIEW hooks.event_tables AS
+SELECT t.tgrelid::pg_catalog.regclass AS events,
+	   a.columns[1] AS id_column, a.columns[2] AS user_column, a.columns[3] AS type_column,
+	   a.columns[4] AS data_column, a.columns[5] AS platform_column, a.columns[6] AS time_column
+FROM pg_catalog.pg_trigger AS t,
+	 LATERAL (SELECT pg_catalog.array_agg(pg_catalog.convert_from(pg_catalog.decode(u.piece, 'escape'), 'UTF8')
+										  ORDER BY u.n) AS columns
+			  FROM pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000'))
+				  WITH ORDINALITY AS u (piece, n)
+			  WHERE u.n OPERATOR(pg_catalog.<=) 6) AS a
+WHERE t.tgfoid OPERATOR(pg_catalog.=) 'hooks.on_event'::pg_catalog.regproc
+	AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
+COMMENT ON VIEW hooks.event_tables IS
+	'the tables whose rows are events, see hooks.attach(), and which columns have what; an empty name '
+	'means that there is no such column';
+
+CREATE FUNCTION hooks.time_expression(relation pg_catalog.regclass, column_name pg_catalog.text)
+	RETURNS pg_catalog.text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format(CASE WHEN a.atttypid = 'timestamp'::regtype THEN 'pg_catalog.timezone(''UTC'', %I)'
+				  ELSE '%I' END, a.attname)
+	FROM pg_attribute AS a
+	WHERE a.attrelid = relation AND a.attname = column_name AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION hooks.time_expression(regclass, text) IS
+	'an SQL expression for a column that is a time, as timestamptz: columns without time zone hold UTC';
+
+CREATE FUNCTION hooks.stored_event(event pg_catalog.uuid)
+	RETURNS pg_catalog.jsonb
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	source record;
+	stored jsonb;
+BEGIN
+	FOR source IN SELECT * FROM hooks.event_tables ORDER BY events::text LOOP
+		EXECUTE format('SELECT jsonb_strip_nulls(jsonb_build_object(''id'', %I, ''user_id'', %I, ''type'', %I::text, '
+					   '''platform'', %s::text, ''inserted_at'', '
+					   'to_char(timezone(''UTC'', %s), ''YYYY-MM-DD"T"HH24:MI:SS.US"Z"''))) '
+					   '|| jsonb_build_object(''data'', %I) FROM %s WHERE %I = $1',
+					   source.id_column, source.user_column, source.type_column,
+					   CASE source.platform_column WHEN '' THEN 'NULL' ELSE quote_ident(source.platform_column) END,
+					   coalesce(hooks.time_expression(source.events, source.time_column), 'now()'),
+					   source.data_column, source.events, source.id_column)
+			INTO stored USING event;
+		IF stored IS NOT NULL THEN
+			RETURN stored;
+		END IF;
+	END LOOP;
+	RAISE EXCEPTION 'event "%" does not exist', event
+		USING ERRCODE = 'no_data_found',
+			  HINT = 'Events are rows of the tables in hooks.event_tables.';
+END
+$$;
+COMMENT ON FUNCTION hooks.stored_event(uuid) IS
+	'the event of that id as JSON, as hooks.preview() and others take events';
+
+CREATE FUNCTION hooks.stored_hooks(hook pg_catalog.uuid, of_user pg_catalog.uuid)
+	RETURNS TABLE (id pg_catalog.uuid, user_id pg_catalog.uuid, name pg_catalog.text, enabled pg_catalog.bool,
+				   trigger_type pg_catalog.text, conditions pg_catalog.jsonb, action_type pg_catalog.text,
+				   action_config pg_catalog.jsonb, cooldown_seconds pg_catalog.int4,
+				   last_triggered_at pg_catalog.timestamptz)
+	LANGUAGE plpgsql STABLE ROWS 5
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation regclass;
+BEGIN
+	SELECT t.tgrelid INTO relation FROM pg_trigger AS t
+	WHERE t.tgfoid = 'hooks.hook_changed'::regproc AND t.tgparentid = 0
+	LIMIT 1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'there is no table of hooks in this database'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Create it by SELECT hooks.setup().';
+	END IF;
+	RETURN QUERY EXECUTE format(
+		'SELECT id, user_id, name::text, enabled, trigger_type::text, conditions, action_type::text, '
+		'action_config, cooldown_seconds::int4, %s FROM %s WHERE %s = $1 ORDER BY inserted_at, id',
+		hooks.time_expression(relation, 'last_triggered_at'), relation,
+		CASE WHEN hook IS NULL THEN 'user_id' ELSE 'id' END)
+		USING coalesce(hook, of_user);
+	IF NOT FOUND AND hook IS NOT NULL THEN
+		RAISE EXCEPTION 'hook "%" does not exist', hook
+			USING ERRCODE = 'no_data_found';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.stored_hooks(uuid, uuid) IS
+	'one hook, or else those of a user, oldest first, whatever the types of the table''s columns are';
+
+CREATE FUNCTION hooks.preview(hook pg_catalog.uuid, event pg_catalog.jsonb,
+							  OUT verdict pg_catalog.text, OUT reason pg_catalog.text,
+							  OUT method pg_catalog.text, OUT url pg_catalog.text, OUT headers pg_catalog.jsonb,
+							  OUT body pg_catalog.text)
+	LANGUAGE plpgsql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	h record;
+	why text;
+BEGIN
+	IF hook IS NULL OR event IS NULL THEN
+		RAISE EXCEPTION 'hook and event must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	SELECT * INTO h FROM hooks.stored_hooks(hook, NULL);
+	IF NOT event ? 'type' THEN
+		event := event || jsonb_build_object('type', h.trigger_type);
+	END IF;
+	SELECT j.verdict, j.reason INTO verdict, reason
+	FROM hooks.judge(h.trigger_type, h.conditions, h.action_type, h.action_config, h.id, h.name, event) AS j;
+	IF NOT h.enabled THEN
+		verdict := 'disabled';
+		reason := 'the hook is not enabled';
+	ELSIF h.user_id::text <> lower(event ->> 'user_id') THEN
+		verdict := 'other_user';
+		reason := 'the event is of another user';
+	ELSIF verdict = 'fires' AND h.last_triggered_at + make_interval(secs => h.cooldown_seconds) > now() THEN
+		verdict := 'skipped_cooldown';
+		reason := format('fired at %s, and waits %s seconds', h.last_triggered_at, h.cooldown_seconds);
+	END IF;
+	SELECT b.method, b.url, b.headers, b.body, b.reason INTO method, url, headers, body, why
+	FROM hooks.build(h.action_type, h.action_config, h.id, h.name, event) AS b;
+	IF why IS NOT NULL AND verdict = 'fires' THEN
+		verdict := 'failure';
+		reason := why;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.preview(uuid, jsonb) IS
+	'what the hook would do about an event: verdict ("fires", "skipped_condition", "skipped_cooldown", "failure", '
+	'"disabled", "other_trigger_type", "other_user"), reason, and the message it would send; secrets are '
+	'masked, nothing is sent and no cooldown is taken; the event is a row as JSON, or just its data';
+
+CREATE FUNCTION hooks.preview(hook pg_catalog.uuid, event pg_catalog.uuid,
+							  OUT verdict pg_catalog.text, OUT reason pg_catalog.text,
+							  OUT method pg_catalog.text, OUT url pg_catalog.text, OUT headers pg_catalog.jsonb,
+							  OUT body pg_catalog.text)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$ SELECT * FROM hooks.preview(hook, hooks.stored_event(event)) $$;
+COMMENT ON FUNCTION hooks.preview(uuid, uuid) IS
+	'the same for an event that is stored in an event table';
+
+CREATE FUNCTION hooks.explain(event pg_catalog.uuid)
+	RETURNS TABLE (hook_id pg_catalog.uuid, hook_name pg_catalog.text, verdict pg_catalog.text,
+				   reason pg_catalog.text, key pg_catalog.text, event_value pg_catalog.jsonb,
+				   hook_value pg_catalog.jsonb, cooldown_left pg_catalog.interval)
+	LANGUAGE plpgsql STABLE ROWS 5
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	stored jsonb := hooks.stored_event(event);
+BEGIN
+	-- Rows of other types are in event tables too, and fire nothing.
+	IF NOT stored ->> 'type' = ANY ('{donation,follow,raid,subscription,stream_start,stream_end,chat_message}') THEN
+		stored := stored - 'type';
+	END IF;
+	RETURN QUERY
+	SELECT h.id, h.name,
+		   CASE WHEN NOT h.enabled THEN 'disabled'
+				WHEN j.verdict = 'fires' AND c.remaining > interval '0' THEN 'skipped_cooldown'
+				ELSE j.verdict END,
+		   CASE WHEN NOT h.enabled THEN 'the hook is not enabled'
+				WHEN j.verdict = 'fires' AND c.remaining > interval '0'
+				THEN format('fired at %s, and waits %s seconds', h.last_triggered_at, h.cooldown_seconds)
+				ELSE j.reason END,
+		   j.key, j.event_value, j.hook_value, c.remaining
+	FROM hooks.stored_hooks(NULL, (stored ->> 'user_id')::uuid) AS h,
+		 LATERAL hooks.judge(h.trigger_type, h.conditions, h.action_type, h.action_config, h.id, h.name, stored) AS j,
+		 LATERAL (SELECT greatest(h.last_triggered_at + make_interval(secs => h.cooldown_seconds) - now(),
+								  interval '0') AS remaining) AS c;
+END
+$$;
+COMMENT ON FUNCTION hooks.explain(uuid) IS
+	'what each hook of the event''s user says to a stored event if it came now: the verdict as in preview(), '
+	'the reason, the condition that decides with the event''s and the hook''s value, what is left of its cooldown';
+
+CREATE FUNCTION hooks.backtest_query()
+	RETURNS pg_catalog.text
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(string_agg(
+		format('SELECT %I, %I, %s::text, %s FROM %s WHERE %I = $1 AND %I::text = $2 AND %I >= %s',
+			   e.id_column, e.data_column,
+			   CASE e.platform_column WHEN '' THEN 'NULL' ELSE quote_ident(e.platform_column) END,
+			   hooks.time_expression(e.events, e.time_column), e.events, e.user_column, e.type_column, e.time_column,
+			   CASE WHEN hooks.time_expression(e.events, e.time_column) LIKE 'pg_catalog.timezone%'
+					THEN 'pg_catalog.timezone(''UTC'', $3)' ELSE '$3' END),
+		' UNION ALL ' ORDER BY e.events::text) || ' ORDER BY 4, 1',
+		'SELECT NULL::uuid, NULL::jsonb, NULL::text, $3 WHERE false AND $1 IS NULL AND $2 IS NULL')
+	FROM hooks.event_tables AS e
+	WHERE e.time_column <> ''
+$$;
+COMMENT ON FUNCTION hooks.backtest_query() IS
+	'the query for backtest_rows() over all event tables that have a time';
+
+CREATE FUNCTION hooks.backtest(hook pg_catalog.uuid, since pg_catalog.timestamptz)
+	RETURNS TABLE (event_id pg_catalog.uuid, at pg_catalog.timestamptz, verdict pg_catalog.text,
+				   key pg_catalog.text, event_value pg_catalog.jsonb)
+	LANGUAGE sql STABLE ROWS 10000
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT b.*
+	FROM hooks.stored_hooks(hook, NULL) AS h,
+		 LATERAL hooks.backtest_rows(hooks.backtest_query(), h.user_id, h.trigger_type, since, h.conditions,
+									 h.action_type, h.cooldown_seconds, h.id, h.name) AS b
+$$;
+COMMENT ON FUNCTION hooks.backtest(uuid, timestamptz) IS
+	'how the hook would have fared on the stored events since then, oldest first, with its cooldown: a row '
+	'per event with "fires", "skipped_condition" (and the condition that decides) or "skipped_cooldown"';
+
+CREATE FUNCTION hooks.backtest(hook pg_catalog.uuid, since pg_catalog.interval DEFAULT '7 days')
+	RETURNS TABLE (event_id pg_catalog.uuid, at pg_catalog.timestamptz, verdict pg_catalog.text,
+				   key pg_catalog.text, event_value pg_catalog.jsonb)
+	LANGUAGE sql STABLE ROWS 10000
+	SET search_path = pg_catalog, pg_temp
+AS $$ SELECT * FROM hooks.backtest(hook, now() - since) $$;
+COMMENT ON FUNCTION hooks.backtest(uuid, interval) IS
+	'the same for the events of the last days or hours';
+
+CREATE FUNCTION hooks.backtest(user_id pg_catalog.uuid, trigger_type pg_catalog.text, conditions pg_catalog.jsonb,
+							   cooldown_seconds pg_catalog.int4, since pg_catalog.timestamptz)
+	RETURNS TABLE (event_id pg_catalog.uuid, at pg_catalog.timestamptz, verdict pg_catalog.text,
+				   key pg_catalog.text, event_value pg_catalog.jsonb)
+	LANGUAGE sql STABLE ROWS 10000
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT *
+	FROM hooks.backtest_rows(hooks.backtest_query(), user_id, trigger_type, since, conditions, NULL,
+							 cooldown_seconds, NULL, NULL)
+$$;
+COMMENT ON FUNCTION hooks.backtest(uuid, text, jsonb, int4, timestamptz) IS
+	'the same for a hook that is not written yet';
+
+CREATE FUNCTION hooks.backtest(user_id pg_catalog.uuid, trigger_type pg_catalog.text, conditions pg_catalog.jsonb,
+							   cooldown_seconds pg_catalog.int4 DEFAULT 0, since pg_catalog.interval DEFAULT '7 days')
+	RETURNS TABLE (event_id pg_catalog.uuid, at pg_catalog.timestamptz, verdict pg_catalog.text,
+				   key pg_catalog.text, event_value pg_catalog.jsonb)
+	LANGUAGE sql STABLE ROWS 10000
+	SET search_path = pg_catalog, pg_temp
+AS $$ SELECT * FROM hooks.backtest(user_id, trigger_type, conditions, cooldown_seconds, now() - since) $$;
+COMMENT ON FUNCTION hooks.backtest(uuid, text, jsonb, int4, interval) IS
+	'the same for a hook that is not written yet and the events of the last days or hours';
+
+CREATE FUNCTION hooks.backtest_summary(hook pg_catalog.uuid, since pg_catalog.interval DEFAULT '7 days',
+									   OUT events pg_catalog.int8, OUT fires pg_catalog.int8,
+									   OUT skipped_condition pg_catalog.int8, OUT skipped_cooldown pg_catalog.int8,
+									   OUT first_fires pg_catalog.timestamptz, OUT last_fires pg_catalog.timestamptz)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*), count(*) FILTER (WHERE verdict = 'fires'),
+		   count(*) FILTER (WHERE verdict = 'skipped_condition'), count(*) FILTER (WHERE verdict = 'skipped_cooldown'),
+		   min(at) FILTER (WHERE verdict = 'fires'), max(at) FILTER (WHERE verdict = 'fires')
+	FROM hooks.backtest(hook, since)
+$$;
+COMMENT ON FUNCTION hooks.backtest_summary(uuid, interval) IS
+	'hooks.backtest() in one row';
+
+CREATE FUNCTION hooks.backtest_summary(user_id pg_catalog.uuid, trigger_type pg_catalog.text,
+									   conditions pg_catalog.jsonb, cooldown_seconds pg_catalog.int4 DEFAULT 0,
+									   since pg_catalog.interval DEFAULT '7 days',
+									   OUT events pg_catalog.int8, OUT fires pg_catalog.int8,
+									   OUT skipped_condition pg_catalog.int8, OUT skipped_cooldown pg_catalog.int8,
+									   OUT first_fires pg_catalog.timestamptz, OUT last_fires pg_catalog.timestamptz)
+	LANGUAGE sql STABLE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*), count(*) FILTER (WHERE verdict = 'fires'),
+		   count(*) FILTER (WHERE verdict = 'skipped_condition'), count(*) FILTER (WHERE verdict = 'skipped_cooldown'),
+		   min(at) FILTER (WHERE verdict = 'fires'), max(at) FILTER (WHERE verdict = 'fires')
+	FROM hooks.backtest(user_id, trigger_type, conditions, cooldown_seconds, since)
+$$;
+COMMENT ON FUNCTION hooks.backtest_summary(uuid, text, jsonb, int4, interval) IS
+	'hooks.backtest() of a hook that is not written yet, in one row';
+
+CREATE FUNCTION hooks.lint(hook pg_catalog.uuid)
+	RETURNS TABLE (column_name pg_catalog.text, warning pg_catalog.text, hint pg_catalog.text)
+	LANGUAGE sql STABLE ROWS 3
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.*
+	FROM hooks.stored_hooks(hook, NULL) AS h,
+		 LATERAL hooks.lint(h.trigger_type, h.conditions, h.action_type, h.action_config) AS l
+$$;
+COMMENT ON FUNCTION hooks.lint(uuid) IS
+	'what is wrong with a hook, or legal but suspicious; no row when all is well';
+
+
+/*
+ * Addresses
+ */
 
 CREATE FUNCTION hooks.check_address(address pg_catalog.inet)
 	RETURNS pg_catalog.text
@@ -1054,6 +1396,17 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hooks FROM PUBLIC;
 GRANT USAGE ON SCHEMA hooks TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.matches(text, jsonb, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.render(text, jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, jsonb),
+	hooks.build(text, jsonb, uuid, text, jsonb),
+	hooks.backtest_rows(text, uuid, text, timestamptz, jsonb, text, int4, uuid, text),
+	hooks.backtest_query(), hooks.time_expression(regclass, text),
+	hooks.stored_event(uuid), hooks.stored_hooks(uuid, uuid),
+	hooks.preview(uuid, jsonb), hooks.preview(uuid, uuid), hooks.explain(uuid),
+	hooks.backtest(uuid, timestamptz), hooks.backtest(uuid, interval),
+	hooks.backtest(uuid, text, jsonb, int4, timestamptz), hooks.backtest(uuid, text, jsonb, int4, interval),
+	hooks.backtest_summary(uuid, interval), hooks.backtest_summary(uuid, text, jsonb, int4, interval),
+	hooks.lint(text, jsonb, text, jsonb), hooks.lint(uuid) TO PUBLIC;
+GRANT SELECT ON hooks.event_tables TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;
 

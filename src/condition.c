@@ -576,3 +576,31 @@ condition_unmet(const Condition *condition, const Occasion *occasion, JsonbValue
 	}
 	return NULL;
 }
+
+static bool
+find_field(const Node *node, int *n, const Field **field)
+{
+	if (node->nchildren == 0)
+	{
+		*field = node->field;
+		return node->field != NULL && (*n)-- == 0;
+	}
+	for (int i = 0; i < node->nchildren; i++)
+	{
+		if (find_field(&node->children[i], n, field))
+			return true;
+	}
+	return false;
+}
+
+bool
+condition_field(const Condition *condition, int n, const Field **field, const char **key)
+{
+	for (int i = 0; i < condition->all.nchildren; i++)
+	{
+		*key = condition->all.children[i].name;
+		if (find_field(&condition->all.children[i], &n, field))
+			return true;
+	}
+	return false;
+}

@@ -11,6 +11,7 @@
 #define HOOKS_CONDITION_H
 
 #include "event.h"
+#include "field.h"
 #include "mistake.h"
 
 typedef struct Condition Condition;
@@ -38,5 +39,12 @@ extern bool condition_matches(const Condition *condition, const Occasion *occasi
  */
 extern const char *condition_unmet(const Condition *condition, const Occasion *occasion,
 								   JsonbValue *value);
+
+/*
+ * The i-th field that the conditions look at, and the top-level key under
+ * which they do; false after the last.
+ */
+extern bool condition_field(const Condition *condition, int i, const Field **field,
+							const char **key);
 
 #endif							/* HOOKS_CONDITION_H */

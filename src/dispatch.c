@@ -19,13 +19,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/cryptohash.h"
-#include "common/sha1.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/uuid.h"
 
 #include "dispatch.h"
 #include "log.h"
@@ -389,30 +385,6 @@ dispatch_match(void)
  * ----------
  */
 
-/*
- * The id of a delivery: a UUID version 5 of the event's id in the hook's
- * namespace, hence the same on every attempt and after every restart.
- */
-static char *
-delivery_id(const Delivery *delivery)
-{
-	uint8		digest[SHA1_DIGEST_LENGTH];
-	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA1);
-	pg_uuid_t	id;
-
-	if (pg_cryptohash_init(context) < 0 ||
-		pg_cryptohash_update(context, delivery->hook->id.data, UUID_LEN) < 0 ||
-		pg_cryptohash_update(context, delivery->event->event.id.data, UUID_LEN) < 0 ||
-		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA1: %s", pg_cryptohash_error(context));
-	pg_cryptohash_free(context);
-
-	memcpy(id.data, digest, UUID_LEN);
-	id.data[6] = (id.data[6] & 0x0f) | 0x50;
-	id.data[8] = (id.data[8] & 0x3f) | 0x80;
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
-}
-
 /* Make and start the request; returns why not, or NULL. */
 static const char *
 start_request(Delivery *delivery)
@@ -422,10 +394,10 @@ start_request(Delivery *delivery)
 	Mistake		error = {0};
 	ActionDelivery what = {
 		.occasion = occasion_of(hook, delivery->event),
-		.id = delivery_id(delivery),
 		.now = delivery->started_at
 	};
 
+	what.id = occasion_delivery_id(&what.occasion);
 	if (!delivery->type->build(hook->action, &what, &message, &error))
 		return error.message;
 	if (!transport_start(&message, delivery))

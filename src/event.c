@@ -9,9 +9,14 @@
  */
 #include "postgres.h"
 
+#include "common/cryptohash.h"
 #include "common/hashfn.h"
+#include "common/sha1.h"
+#include "fmgr.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 
+#include "compat.h"
 #include "event.h"
 
 static const char *const trigger_type_names[TRIGGER_TYPES] = {
@@ -65,6 +70,36 @@ event_time_text(TimestampTz time)
 					tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
 }
 
+bool
+event_time_parse(const char *text, int len, TimestampTz *time)
+{
+	char		buffer[MAXDATELEN + MAXDATEFIELDS];
+	char	   *field[MAXDATEFIELDS];
+	int			ftype[MAXDATEFIELDS];
+	int			nf;
+	int			dtype;
+	int			tz = 0;
+	struct pg_tm tm;
+	fsec_t		fraction;
+	char	   *copy;
+	size_t		day;
+
+	if (len < 10 || len > 40)
+		return false;
+	copy = pnstrdup(text, len);
+	if (strspn(copy, "0123456789:.TZ +-") != (size_t) len || *copy < '0' || *copy > '9')
+		return false;
+	day = strcspn(copy, "T ");
+	if (strpbrk(copy + day, "Z+-") == NULL)
+		copy = psprintf("%s%s", copy, copy[day] ? "Z" : " 00:00Z");
+
+	if (ParseDateTime(copy, buffer, sizeof(buffer), field, ftype, MAXDATEFIELDS, &nf) != 0 ||
+		DECODE_DATE_TIME(field, ftype, nf, &dtype, &tm, &fraction, &tz) != 0 ||
+		dtype != DTK_DATE)
+		return false;
+	return tm2timestamp(&tm, fraction, &tz, time) == 0;
+}
+
 double
 occasion_draw(const Occasion *occasion, uint32 salt)
 {
@@ -75,4 +110,24 @@ occasion_draw(const Occasion *occasion, uint32 salt)
 	memcpy(key + UUID_LEN, occasion->event->id.data, UUID_LEN);
 	hash = hash_bytes_extended(key, sizeof(key), salt);
 	return (double) (hash >> 11) / (double) (UINT64CONST(1) << 53);
+}
+
+char *
+occasion_delivery_id(const Occasion *occasion)
+{
+	uint8		digest[SHA1_DIGEST_LENGTH];
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA1);
+	pg_uuid_t	id;
+
+	if (pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, occasion->hook_id.data, UUID_LEN) < 0 ||
+		pg_cryptohash_update(context, occasion->event->id.data, UUID_LEN) < 0 ||
+		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute SHA1: %s", pg_cryptohash_error(context));
+	pg_cryptohash_free(context);
+
+	memcpy(id.data, digest, UUID_LEN);
+	id.data[6] = (id.data[6] & 0x0f) | 0x50;
+	id.data[8] = (id.data[8] & 0x3f) | 0x80;
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 }

@@ -68,9 +68,22 @@ extern bool event_field(const Event *event, const char *name, JsonbValue *value)
 extern char *event_time_text(TimestampTz time);
 
 /*
+ * A time as applications write it (ISO 8601), in UTC when it names no zone.
+ * False when the text is none; never raises an error.
+ */
+extern bool event_time_parse(const char *text, int len, TimestampTz *time);
+
+/*
  * A number from 0 to below 1 that looks random, and is the same whenever this
  * hook meets this event.  Different salts give different numbers.
  */
 extern double occasion_draw(const Occasion *occasion, uint32 salt);
+
+/*
+ * The id of what the hook delivers for the event, as text, palloc'd: a UUID
+ * version 5 of the event's id in the hook's namespace, hence the same on every
+ * attempt and after every restart.
+ */
+extern char *occasion_delivery_id(const Occasion *occasion);
 
 #endif							/* HOOKS_EVENT_H */

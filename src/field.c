@@ -176,6 +176,12 @@ type_has(const char *name, TriggerType type)
 	return true;
 }
 
+const char *
+field_name(const Field *field)
+{
+	return field->name;
+}
+
 bool
 field_applies(const Field *field, TriggerType type)
 {

@@ -37,6 +37,8 @@ extern bool field_value(const Field *field, const Occasion *occasion, JsonbValue
 extern Slice json_text(const JsonbValue *value);
 extern Slice field_text(const Field *field, const Occasion *occasion);
 
+extern const char *field_name(const Field *field);
+
 /* Can an event of that type have the field, as far as is known? */
 extern bool field_applies(const Field *field, TriggerType type);
 

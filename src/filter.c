@@ -25,7 +25,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-#include "compat.h"
 #include "filter.h"
 #include "number.h"
 #include "template.h"
@@ -447,37 +446,6 @@ check_date(Filter *filter)
 	return filter->zone != NULL;
 }
 
-/* A time as applications write it, in UTC when it names no zone. */
-static bool
-parse_timestamp(Slice text, TimestampTz *time)
-{
-	char		buffer[MAXDATELEN + MAXDATEFIELDS];
-	char	   *field[MAXDATEFIELDS];
-	int			ftype[MAXDATEFIELDS];
-	int			nf;
-	int			dtype;
-	int			tz = 0;
-	struct pg_tm tm;
-	fsec_t		fraction;
-	char	   *copy;
-	size_t		day = 0;
-
-	if (text.len < 10 || text.len > 40)
-		return false;
-	copy = pnstrdup(text.data, text.len);
-	if (strspn(copy, "0123456789:.TZ +-") != (size_t) text.len || *copy < '0' || *copy > '9')
-		return false;
-	day = strcspn(copy, "T ");
-	if (strpbrk(copy + day, "Z+-") == NULL)
-		copy = psprintf("%s%s", copy, copy[day] ? "Z" : " 00:00Z");
-
-	if (ParseDateTime(copy, buffer, sizeof(buffer), field, ftype, MAXDATEFIELDS, &nf) != 0 ||
-		DECODE_DATE_TIME(field, ftype, nf, &dtype, &tm, &fraction, &tz) != 0 ||
-		dtype != DTK_DATE)
-		return false;
-	return tm2timestamp(&tm, fraction, &tz, time) == 0;
-}
-
 static void
 apply_date(const Filter *filter, const Occasion *occasion, Value *value)
 {
@@ -489,7 +457,7 @@ apply_date(const Filter *filter, const Occasion *occasion, Value *value)
 	text	   *format;
 	text	   *result;
 
-	if (!parse_timestamp(value->text, &time) ||
+	if (!event_time_parse(value->text.data, value->text.len, &time) ||
 		timestamp2tm(time, &tz, &tm, &fraction, NULL, filter->zone) != 0 ||
 		tm2timestamp(&tm, fraction, NULL, &local) != 0)
 		return;

@@ -17,6 +17,7 @@
 #include "utils/inet.h"
 
 #include "address.h"
+#include "arguments.h"
 #include "condition.h"
 #include "event.h"
 #include "settings.h"
@@ -27,81 +28,22 @@ PG_FUNCTION_INFO_V1(hooks_render);
 PG_FUNCTION_INFO_V1(hooks_check_address);
 PG_FUNCTION_INFO_V1(hooks_check_host);
 
-static TriggerType
-trigger_type_from_name(const char *name, int len)
-{
-	int			type = trigger_type_parse(name, len);
-
-	if (type == TRIGGER_TYPE_UNKNOWN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown trigger type \"%.*s\"", len, name),
-				 errhint("Trigger types are %s.", TRIGGER_TYPE_NAMES)));
-	return type;
-}
-
-static void
-raise_mistake(const Mistake *error)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s", error->message),
-			 error->hint ? errhint("%s", error->hint) : 0));
-}
-
-/*
- * An event from JSON: either a row of the event table, which is an object
- * that has the event's data as an object under "data", or just the data.  Its
- * type and platform are taken from the top level in both.  The rest of a row
- * (id, user_id, inserted_at) is left zero: neither language reads it.
- *
- * Returns false when the event does not say its type; event->type then is
- * TRIGGER_TYPE_UNKNOWN.  The event points into the jsonb.
- */
-static bool
-event_from_jsonb(Jsonb *row, Event *event, JsonbValue *type)
-{
-	JsonbValue	value;
-
-	memset(event, 0, sizeof(*event));
-	event->type = (TriggerType) TRIGGER_TYPE_UNKNOWN;
-	event->data = &row->root;
-
-	if (event_field(event, "platform", &value) && value.type == jbvString)
-		event->platform = pnstrdup(value.val.string.val, value.val.string.len);
-	if (!event_field(event, "type", type))
-		type->type = jbvNull;
-	if (event_field(event, "data", &value) && value.type == jbvBinary &&
-		JsonContainerIsObject(value.val.binary.data))
-		event->data = value.val.binary.data;
-	return type->type != jbvNull;
-}
-
 /* hooks.matches(trigger_type text, conditions jsonb, event jsonb) returns boolean */
 Datum
 hooks_matches(PG_FUNCTION_ARGS)
 {
-	text	   *name;
 	TriggerType type;
 	Condition  *condition;
 	Mistake		error;
 	Event		event = {0};
-	JsonbValue	unused;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("trigger type must not be null"),
-				 errhint("Trigger types are %s.", TRIGGER_TYPE_NAMES)));
-	name = PG_GETARG_TEXT_PP(0);
-	type = trigger_type_from_name(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-
+	type = argument_trigger_type(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
 	condition = condition_compile(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), type, false, &error);
 	if (condition == NULL)
-		raise_mistake(&error);
+		argument_mistake(&error);
 
 	if (!PG_ARGISNULL(2))
-		event_from_jsonb(PG_GETARG_JSONB_P(2), &event, &unused);
+		argument_event(PG_GETARG_JSONB_P(2), false, &event);
 	event.type = type;
 	PG_RETURN_BOOL(condition_matches(condition, &(Occasion) {.event = &event}));
 }
@@ -130,7 +72,6 @@ hooks_render(PG_FUNCTION_ARGS)
 	Mistake		error;
 	TemplateContext context;
 	Event		event;
-	JsonbValue	type;
 	StringInfoData out;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -138,19 +79,10 @@ hooks_render(PG_FUNCTION_ARGS)
 	template = PG_GETARG_TEXT_PP(0);
 	context = template_context_from_name(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 
-	if (event_from_jsonb(PG_GETARG_JSONB_P(1), &event, &type))
-	{
-		if (type.type != jbvString)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("type of an event must be a string"),
-					 errhint("Trigger types are %s.", TRIGGER_TYPE_NAMES)));
-		event.type = trigger_type_from_name(type.val.string.val, type.val.string.len);
-	}
-
+	argument_event(PG_GETARG_JSONB_P(1), true, &event);
 	compiled = template_compile(VARDATA_ANY(template), VARSIZE_ANY_EXHDR(template), context, &error);
 	if (compiled == NULL)
-		raise_mistake(&error);
+		argument_mistake(&error);
 	initStringInfo(&out);
 	template_render(compiled, &(Occasion) {.event = &event}, &out);
 	if (out.len > TEMPLATE_MAX_OUTPUT)
