@@ -121,10 +121,10 @@ is_deeply(
 	platform => 'twitch',
 	config => {
 		body_template => '{{username}} on {{platform}}: {{message}} ({{amount}} {{currency}}, '
-		  . '{{event_type}}, {{viewer_count}}|{{nobody_knows}}|{{ username }}|{{{amount}}})'
+		  . '{{event_type}}, {{viewer_count}}|{{nobody_knows}}|{{ nobody_knows }}|{{{amount}}})'
 	});
 is( $request->{body},
-	'Ada on twitch: for the cat (10.00 EUR, donation, |{{nobody_knows}}|{{ username }}|{10.00})',
+	'Ada on twitch: for the cat (10.00 EUR, donation, |{{nobody_knows}}|{{ nobody_knows }}|{10.00})',
 	'variables are replaced, and nothing else');
 is($request->{headers}{'content-type'}, 'text/plain; charset=utf-8', 'a text is sent as text');
 

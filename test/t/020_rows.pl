@@ -77,6 +77,7 @@ is($node->safe_psql('postgres', 'SELECT current_user', extra_params => [ '-U', '
 is( value(
 		$node, q{SELECT count(*) FROM pg_class AS c
 		WHERE c.relkind IN ('r', 'v') AND (c.relnamespace = 'hooks'::regnamespace OR c.relname LIKE 'stream_hook%')
+			AND c.oid <> 'hooks.event_tables'::regclass -- what pg_trigger says to everybody
 			AND has_table_privilege('application', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')}),
 	0,
 	'the application may do nothing with our tables');

@@ -56,6 +56,38 @@ like($node->safe_psql('postgres', statement(qr/trigger_lifecycle_event/)),
 is($node->safe_psql('postgres', statement(qr/hooks\.matches/)), 't', 'conditions can be tried out');
 is($node->safe_psql('postgres', statement(qr/hooks\.render/)), 'Ann gave 5.00', '… and templates');
 
+# Seeing what a hook does.
+like(
+	$node->safe_psql('postgres', statement(qr/hooks\.preview/)),
+	qr/^skipped_cooldown\|fired at .*\|POST\|\Q$base\E\/ok\/lights\|\{.*"X-Api-Key": "\*+".*\}\|\Q{"text": "Ann gave 25.00 EUR"}\E$/,
+	'preview shows what would be sent');
+like(
+	$node->safe_psql('postgres', statement(qr/hooks\.explain/)),
+	qr/^thank big donors\|skipped_cooldown\|\|\|\|00:00:/,
+	'explain says why a hook does not fire');
+like($node->safe_psql('postgres', statement(qr/hooks\.backtest_summary/)),
+	qr/^1\|1\|0\|0\|/, 'a backtest counts');
+like(
+	$node->safe_psql('postgres', statement(qr/hooks\.backtest\(/)),
+	qr/\|skipped_condition\|min_amount\|"25.00"$/,
+	'a hook that is not written can be tried');
+is($node->safe_psql('postgres', statement(qr/hooks\.lint/)), '', 'nothing is suspicious about the hook');
+
+# The conditions and the template that are shown by themselves.
+my @conditions = $text =~ /^    (\{"(?:min_amount|command|time|amount)": .*\})$/mg;
+is(scalar @conditions, 4, 'the README shows conditions');
+is( $node->safe_psql(
+		'postgres', "SELECT hooks.matches(type, conditions, '{}') FROM (VALUES "
+		  . join(', ', map { "('" . ($conditions[$_] =~ /command/ ? 'chat_message' : 'donation') . "', jsonb '$conditions[$_]')" } 0 .. 3)
+		  . ') v (type, conditions)'),
+	"f\nf\nf\nf",
+	'... that are understood');
+my ($template) = $text =~ /^    (\{\{username\}\} gave .*)$/m;
+is( $node->safe_psql(
+		'postgres', "SELECT hooks.render('$template', '{\"donor_name\": \"Ann\", \"amount\": \"5\", \"currency\": \"EUR\"}')"),
+	"Ann gave \xe2\x82\xac5.00 without a word",
+	'... and a template');
+
 # Other names, in another database.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql(
