@@ -99,6 +99,9 @@ sub user
 	return "('00000000-0000-4000-8000-' || ((100000000000 + $n)::text))::uuid";
 }
 
+# The n-th user, as SQL.
+sub session_user { return user($_[1]) }
+
 sub add_users
 {
 	my ($self, $n) = @_;

@@ -27,6 +27,7 @@ my @measures = (
 	[ P10 => 'restart with a full queue', \&restart ],
 	[ P11 => 'memory of the worker', \&memory ],
 	[ P12 => 'WAL per event', \&wal ],
+	[ P14 => 'backtest of a hook on stored events', \&backtest ],
 );
 
 sub names { return map { $_->[0] } @measures }
@@ -736,6 +737,41 @@ sub wal
 			]
 		} 'no trigger', 'no hook wants it', 'it fires a webhook');
 	$bench->results->note("$events events of $users users, one per transaction; without images of pages");
+	return;
+}
+
+# ----------
+# P14
+# ----------
+
+sub backtest
+{
+	my ($bench) = @_;
+	my $events = $bench->scale(1_000_000, 20_000);
+	my $user = $bench->session_user(1);
+	my $session;
+
+	$bench->begin;
+	$bench->add_users(1);
+	$bench->say("  storing $events events");
+	$bench->session->run('INSERT INTO stream_events (user_id, type, platform, data, inserted_at)'
+		  . " SELECT $user, 'donation', 'twitch', jsonb_build_object('donor_name', 'Ann ' || n, 'amount', (n % 100) || '.00',"
+		  . " 'message', 'thanks for the stream, and keep on playing that song again'), now() - n * interval '0.5 s'"
+		  . " FROM generate_series(1, $events) AS n");
+	$bench->session->run('VACUUM ANALYZE stream_events');
+	$bench->interleave(
+		[
+			'backtest',
+			sub {
+				my $from = time;
+				my $fires = $bench->session->value(
+					"SELECT fires FROM hooks.backtest_summary($user, 'donation', '{\"min_amount\": 50, \"contains\": \"that song\"}', 30, interval '30 days')");
+				die "backtest fired $fires times\n" if $fires < $events / 100;
+				$bench->add('time', 's', time - $from);
+				$bench->add('memory of the session afterwards', 'MB', memory_kb($bench->session->backend) / 1024);
+			}
+		]);
+	$bench->results->note("$events events of one user; half of them satisfy the conditions, cooldown of 30 s");
 	return;
 }
 
