@@ -26,6 +26,6 @@ extern TriggerType argument_trigger_type(const text *name);
 extern void argument_event(Jsonb *row, bool check_type, Event *event);
 
 /* Raise a mistake as an error. */
-extern void argument_mistake(const Mistake *error) pg_attribute_noreturn();
+extern void argument_mistake(const Mistake *error);
 
 #endif							/* HOOKS_ARGUMENTS_H */
