@@ -98,29 +98,28 @@ describe_type(TriggerType type)
 {
 	StringInfoData str;
 	const ConditionKey *key;
-	const ConditionKey *last = NULL;
-	const ConditionKey *first = NULL;
+	const char *example = "{}";
+	int			left = 0;
 
 	for (int i = 0; (key = condition_key(i)) != NULL; i++)
-	{
-		if (condition_key_has_type(key, type))
-		{
-			last = key;
-			if (first == NULL)
-				first = key;
-		}
-	}
+		left += condition_key_has_type(key, type);
 
 	initStringInfo(&str);
-	appendStringInfo(&str, "Trigger type \"%s\" takes ", trigger_type_name(type));
-	for (key = first; key <= last; key++)
+	for (int i = 0; (key = condition_key(i)) != NULL; i++)
 	{
-		if (condition_key_has_type(key, type))
-			appendStringInfo(&str, "%s\"%s\"",
-							 key == first ? "" : key == last ? " and " : ", ", key->name);
+		if (!condition_key_has_type(key, type))
+			continue;
+		if (str.len == 0)
+		{
+			example = key->example;
+			appendStringInfo(&str, "Trigger type \"%s\" takes \"%s\"", trigger_type_name(type), key->name);
+		}
+		else
+			appendStringInfo(&str, "%s\"%s\"", left == 1 ? " and " : ", ", key->name);
+		left--;
 	}
 	appendStringInfo(&str, ", for example %s, and fields of the event, for example {\"platform\": {\"$ne\": \"kick\"}}.",
-					 first->example);
+					 example);
 	return str.data;
 }
 

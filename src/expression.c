@@ -173,8 +173,11 @@ at_end(Cursor *cursor)
 {
 	Cursor		ahead = *cursor;
 
-	if (next(&ahead) != '}' || next(&ahead) != '}')
-		return false;
+	for (int i = 0; i < 2; i++)
+	{
+		if (next(&ahead) != '}')
+			return false;
+	}
 	*cursor = ahead;
 	return true;
 }

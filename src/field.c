@@ -41,24 +41,25 @@ struct Field
 {
 	const char *name;
 	FieldKind	kind;
-	const char *fields[MAX_FIELDS + 1]; /* FIRST_OF: ends in NULL */
 	int			number;			/* ARGS: which, 0 for all; PATH: elements */
+	const char *fields[MAX_FIELDS + 1]; /* FIRST_OF: ends in NULL */
 	Slice		path[MAX_PATH];
 };
 
-#define ARG(n) {"arg" #n, FIELD_ARGS, {NULL}, n}
+#define FIRST_OF(...) FIELD_FIRST_OF, 0, {__VA_ARGS__}
+#define ARG(n) {"arg" #n, FIELD_ARGS, n}
 
 static const Field variables[] = {
-	{"username", FIELD_FIRST_OF, {"username", "donor_name", "raider_name"}},
-	{"message", FIELD_FIRST_OF, {"message", "comment"}},
-	{"amount", FIELD_FIRST_OF, {"amount"}},
-	{"currency", FIELD_FIRST_OF, {"currency"}},
-	{"viewer_count", FIELD_FIRST_OF, {"viewer_count"}},
+	{"username", FIRST_OF("username", "donor_name", "raider_name")},
+	{"message", FIRST_OF("message", "comment")},
+	{"amount", FIRST_OF("amount")},
+	{"currency", FIRST_OF("currency")},
+	{"viewer_count", FIRST_OF("viewer_count")},
 	{"platform", FIELD_PLATFORM},
 	{"event_type", FIELD_EVENT_TYPE},
-	{"tier", FIELD_FIRST_OF, {"tier"}},
-	{"months", FIELD_FIRST_OF, {"months"}},
-	{"display_name", FIELD_FIRST_OF, {"display_name", "username"}},
+	{"tier", FIRST_OF("tier")},
+	{"months", FIRST_OF("months")},
+	{"display_name", FIRST_OF("display_name", "username")},
 	{"user_id", FIELD_USER_ID},
 	{"args", FIELD_ARGS},
 	ARG(1), ARG(2), ARG(3), ARG(4), ARG(5), ARG(6), ARG(7), ARG(8), ARG(9),
@@ -248,6 +249,7 @@ follow_path(const Field *field, const Event *event, JsonbValue *value)
 {
 	JsonbContainer *container = event->data;
 
+	value->type = jbvNull;
 	for (int i = 0; i < field->number; i++)
 	{
 		uint32		index;
