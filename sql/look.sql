@@ -64,6 +64,19 @@ SELECT hooks.explain('00000000-0000-4000-8000-0000000000ff');
 SELECT hooks.stored_event('00000000-0000-4000-8000-0000000000e1');
 SELECT verdict, reason, body FROM hooks.preview(:hook, '00000000-0000-4000-8000-0000000000e1'::uuid);
 
+-- A hook that writes chat does not answer the streamer's own messages, unless it says so
+INSERT INTO public.stream_hooks (id, user_id, name, trigger_type, conditions, action_type, action_config)
+SELECT id, :user, 'chat', 'chat_message', conditions, action, '{"message": "hello", "url": "https://example.com/"}'
+FROM (VALUES ('00000000-0000-4000-8000-000000000101'::uuid, '{}'::jsonb, 'chat_message'),
+		('00000000-0000-4000-8000-000000000102', '{"ignore_self": false}', 'chat_message'),
+		('00000000-0000-4000-8000-000000000103', '{}', 'webhook'),
+		('00000000-0000-4000-8000-000000000104', '{"ignore_self": true}', 'webhook')) v (id, conditions, action);
+SELECT h.conditions, h.action_type, p.own, p.verdict, p.reason
+FROM public.stream_hooks h, (VALUES (true), (false)) o (own),
+	LATERAL (SELECT o.own, x.verdict, x.reason FROM hooks.preview(h.id, jsonb_build_object('message', 'hi', 'is_sent_by_streamer', o.own)) x) p
+WHERE h.trigger_type = 'chat_message' ORDER BY h.id, o.own;
+DELETE FROM public.stream_hooks WHERE trigger_type = 'chat_message';
+
 --
 -- backtest: cooldown by the events' times, whatever the hook has done since
 --

@@ -270,16 +270,11 @@ add_delivery(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked)
 				 event->event.type, hook->action->host);
 }
 
-/* Why the hook cannot perform its action whatever the event, or NULL. */
 static const char *
-cannot_perform(const Hook *hook)
+not_performed(const Hook *hook)
 {
-	if (hook->mistake)
-		return hook->mistake;
-	if (hook->action->type->build == NULL)
-		return psprintf("action type \"%s\" is not performed by this version of hooks",
-						hook->action_name);
-	return NULL;
+	return psprintf("action type \"%s\" is not performed by this version of hooks",
+					hook->action_name);
 }
 
 static Occasion
@@ -294,7 +289,7 @@ occasion_of(const Hook *hook, const QueuedEvent *event)
 static bool
 match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
 {
-	const char *why = event->refused ? event->refused : cannot_perform(hook);
+	const char *why = event->refused ? event->refused : hook->mistake;
 	TimestampTz before = hook->last_admitted;
 	bool		admitted = backlog_was_admitted(event, &hook->id);
 	Occasion	occasion = occasion_of(hook, event);
@@ -303,6 +298,8 @@ match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
 		write_failure(hook, event, why, now);
 	else if (!admitted && !condition_matches(hook->condition, &occasion))
 		write_skip(hook, event, LOG_SKIPPED_CONDITION, now);
+	else if (hook->action->type->build == NULL)
+		write_failure(hook, event, not_performed(hook), now);
 	else if (!admitted && !hook_admit(hook, now))
 		write_skip(hook, event, LOG_SKIPPED_COOLDOWN, now);
 	else
@@ -481,7 +478,6 @@ dispatch_start(void)
 	{
 		Delivery   *delivery = (Delivery *) next;
 		Hook	   *hook = delivery->hook;
-		const char *why;
 
 		if (!hooks_are_current(&hook->user_id))
 			load_again(delivery);
@@ -493,9 +489,10 @@ dispatch_start(void)
 			end_delivery(delivery);
 			continue;
 		}
-		why = cannot_perform(hook);
-		if (why != NULL)
-			fail_unsent(delivery, why);
+		if (hook->mistake)
+			fail_unsent(delivery, hook->mistake);
+		else if (hook->action->type->build == NULL)
+			fail_unsent(delivery, not_performed(hook));
 		else
 			start_delivery(delivery);
 	}

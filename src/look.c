@@ -126,12 +126,6 @@ hooks_judge(PG_FUNCTION_ARGS)
 		set_text(values, nulls, 0, "failure");
 		set_text(values, nulls, 1, error.message);
 	}
-	else if (action->type->build == NULL)
-	{
-		set_text(values, nulls, 0, "failure");
-		set_text(values, nulls, 1, psprintf("action type \"%s\" is not performed by this version of hooks",
-											action_name));
-	}
 	else if ((key = condition_unmet(condition, &occasion, &value)) != NULL)
 	{
 		JsonbValue	wanted;
@@ -147,6 +141,12 @@ hooks_judge(PG_FUNCTION_ARGS)
 			values[4] = JsonbPGetDatum(JsonbValueToJsonb(&wanted));
 			nulls[4] = false;
 		}
+	}
+	else if (action->type->build == NULL)
+	{
+		set_text(values, nulls, 0, "failure");
+		set_text(values, nulls, 1, psprintf("action type \"%s\" is not performed by this version of hooks",
+											action_name));
 	}
 	else
 		set_text(values, nulls, 0, "fires");
