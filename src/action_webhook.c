@@ -244,6 +244,7 @@ static bool
 compile_json_body(Webhook *webhook, const Jsonb *config, const char *declared, Mistake *error)
 {
 	JsonbValue	body;
+	JsonbValue	text;
 
 	error->message = NULL;
 	if (getKeyJsonValueFromContainer((JsonbContainer *) &config->root, "body", 4, &body) == NULL ||
@@ -255,7 +256,7 @@ compile_json_body(Webhook *webhook, const Jsonb *config, const char *declared, M
 	if (body.val.binary.len > MAX_TEMPLATE_LENGTH)
 		return mistake(error, psprintf("\"body\" is larger than %d bytes", MAX_TEMPLATE_LENGTH), NULL);
 	if (getKeyJsonValueFromContainer((JsonbContainer *) &config->root, "body_template", 13,
-									 &(JsonbValue) {0}) != NULL)
+									 &text) != NULL && text.type != jbvNull)
 		return mistake(error, "action_config has both \"body\" and \"body_template\"", "Leave one of them out.");
 	if (declared == NULL)
 		webhook->content_type = "application/json";

@@ -386,8 +386,8 @@ compile_time(KeyTest *test, const JsonbValue *value)
 			has_days = parse_days(&item, &window->days);
 		else if (slice_equal(name, slice("tz", 2), false))
 		{
-			window->zone = item.type == jbvString && item.val.string.len < TZ_STRLEN_MAX
-				? pg_tzset(pnstrdup(item.val.string.val, item.val.string.len)) : NULL;
+			window->zone = item.type == jbvString
+				? time_zone_find(item.val.string.val, item.val.string.len) : NULL;
 			if (window->zone == NULL)
 				return false;
 			continue;

@@ -70,6 +70,63 @@ event_time_text(TimestampTz time)
 					tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
 }
 
+/* A text of that shape: 9 stands for a digit. */
+static bool
+has_shape(const char **p, const char *shape)
+{
+	const char *q = *p;
+
+	for (; *shape; shape++, q++)
+	{
+		if (*shape == '9' ? !(*q >= '0' && *q <= '9') : *q != *shape)
+			return false;
+	}
+	*p = q;
+	return true;
+}
+
+/*
+ * ISO 8601, as far as people write it: a date, perhaps a time, seconds and
+ * their fraction, perhaps a zone.  PostgreSQL's parser takes much more, some of
+ * which depends on settings, and raises errors for some.
+ */
+static bool
+is_iso_time(const char *text, bool *has_time, bool *has_zone)
+{
+	const char *p = text;
+
+	*has_time = *has_zone = false;
+	if (!has_shape(&p, "9999-99-99"))
+		return false;
+	if (*p == '\0')
+		return true;
+	if (*p != 'T' && *p != ' ')
+		return false;
+	p++;
+	if (!has_shape(&p, "99:99"))
+		return false;
+	*has_time = true;
+	if (has_shape(&p, ":99") && *p == '.')
+	{
+		if (!has_shape(&p, ".9"))
+			return false;
+		while (*p >= '0' && *p <= '9')
+			p++;
+	}
+	if (*p == '\0')
+		return true;
+	*has_zone = true;
+	if (p[0] == ' ' && (p[1] == '+' || p[1] == '-'))
+		p++;
+	if (*p == 'Z')
+		return p[1] == '\0';
+	if (*p != '+' && *p != '-')
+		return false;
+	p++;
+	return has_shape(&p, "99") && (*p == '\0' ||
+								  ((has_shape(&p, ":99") || has_shape(&p, "99")) && *p == '\0'));
+}
+
 bool
 event_time_parse(const char *text, int len, TimestampTz *time)
 {
@@ -82,22 +139,36 @@ event_time_parse(const char *text, int len, TimestampTz *time)
 	struct pg_tm tm;
 	fsec_t		fraction;
 	char	   *copy;
-	size_t		day;
+	bool		has_time;
+	bool		has_zone;
 
-	if (len < 10 || len > 40)
+	if (len > 40)
 		return false;
 	copy = pnstrdup(text, len);
-	if (strspn(copy, "0123456789:.TZ +-") != (size_t) len || *copy < '0' || *copy > '9')
+	if (!is_iso_time(copy, &has_time, &has_zone))
 		return false;
-	day = strcspn(copy, "T ");
-	if (strpbrk(copy + day, "Z+-") == NULL)
-		copy = psprintf("%s%s", copy, copy[day] ? "Z" : " 00:00Z");
+	if (!has_zone)
+		copy = psprintf("%s%s", copy, has_time ? "Z" : " 00:00Z");
 
 	if (ParseDateTime(copy, buffer, sizeof(buffer), field, ftype, MAXDATEFIELDS, &nf) != 0 ||
 		DECODE_DATE_TIME(field, ftype, nf, &dtype, &tm, &fraction, &tz) != 0 ||
 		dtype != DTK_DATE)
 		return false;
 	return tm2timestamp(&tm, fraction, &tz, time) == 0;
+}
+
+/* Names only: what else the library takes, such as "UTC+2", means the reverse of what people think. */
+pg_tz *
+time_zone_find(const char *name, int len)
+{
+	char	   *copy;
+
+	if (len > TZ_STRLEN_MAX)
+		return NULL;
+	copy = pnstrdup(name, len);
+	if (strpbrk(copy, "0123456789<,:") != NULL && strchr(copy, '/') == NULL)
+		return NULL;
+	return pg_tzset(copy);
 }
 
 double

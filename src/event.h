@@ -12,6 +12,7 @@
 #ifndef HOOKS_EVENT_H
 #define HOOKS_EVENT_H
 
+#include "pgtime.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -72,6 +73,9 @@ extern char *event_time_text(TimestampTz time);
  * False when the text is none; never raises an error.
  */
 extern bool event_time_parse(const char *text, int len, TimestampTz *time);
+
+/* The time zone of that name, such as "Europe/Berlin"; NULL when there is none. */
+extern pg_tz *time_zone_find(const char *name, int len);
 
 /*
  * A number from 0 to below 1 that looks random, and is the same whenever this

@@ -21,6 +21,7 @@
 #include "lib/stringinfo.h"
 
 #include "expression.h"
+#include "template.h"
 
 #define MAX_FILTERS 10
 
@@ -155,9 +156,17 @@ read_filter(Cursor *cursor, Expression *expression, Slice name, Mistake *error)
 									   MAX_FILTERS), NULL);
 	while (peek(cursor) == ':')
 	{
+		Slice		argument;
+
 		(void) next(cursor);
-		if (filter->nargs == FILTER_MAX_ARGUMENTS ||
-			!read_argument(cursor, &filter->args[filter->nargs++]))
+		if (read_argument(cursor, &argument))
+		{
+			/* One too many is told by filter_check(). */
+			if (filter->nargs < FILTER_MAX_ARGUMENTS)
+				filter->args[filter->nargs] = argument;
+			filter->nargs++;
+		}
+		else
 			return mistake(error, psprintf("malformed arguments of filter \"%s\" in a template",
 										   filter->type->name),
 						   psprintf("Write for example {{username | %s}}.", filter->type->example));
@@ -212,8 +221,7 @@ unknown_name(Slice name, Mistake *error)
 		nearest_offer(&nearest, known);
 	return mistake(error, psprintf("unknown variable \"%s\" in a template", quotable(name.data, name.len)),
 				   nearest.best ? psprintf("Did you mean \"%s\"?", nearest.best) :
-				   psprintf("Fields of the event's data are named like {{data.%s}}.",
-							quotable(name.data, name.len)));
+				   "Fields of the event's data are named like {{data.goal}} or {{data.metadata.goal}}.");
 }
 
 ExpressionFound
@@ -286,7 +294,13 @@ expression_value(const Expression *expression, const Occasion *occasion)
 		value.text = json_text(json);
 	}
 	for (int i = 0; i < expression->nfilters; i++)
+	{
+		int			before = value.text.len;
+
 		expression->filters[i]->type->apply(expression->filters[i], occasion, &value);
+		if (value.text.len > TEMPLATE_MAX_OUTPUT && value.text.len > before)
+			break;				/* it will be refused */
+	}
 	return value;
 }
 

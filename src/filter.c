@@ -345,7 +345,8 @@ round_number(Slice text, int decimals, char **result)
 		decimal.magnitude > MAX_NUMBER_LENGTH || decimal.magnitude < -MAX_NUMBER_LENGTH)
 		return false;
 	number = DirectFunctionCall3(numeric_in,
-								 CStringGetDatum(pnstrdup(text.data, rest - text.data)),
+								 CStringGetDatum(decimal.sign == 0 ? "0" :
+												 pnstrdup(text.data, rest - text.data)),
 								 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	number = DirectFunctionCall2(numeric_round, number, Int32GetDatum(decimals));
 	*result = DatumGetCString(DirectFunctionCall1(numeric_out, number));
@@ -430,19 +431,29 @@ apply_plural(const Filter *filter, const Occasion *occasion, Value *value)
  * ----------
  */
 
+/* What to_char() would take from the server's locale or session, or not print right. */
+static const char *const unusable_formats[] = {"TM", "TZ", "OF"};
+
 static bool
 check_date(Filter *filter)
 {
 	Slice		format = filter->args[0];
+	bool		quoted = false;
 
-	if (format.len < 1 || format.len > MAX_DATE_FORMAT ||
-		memmem(format.data, format.len, "TM", 2) != NULL ||
-		memmem(format.data, format.len, "tm", 2) != NULL)
+	if (format.len < 1 || format.len > MAX_DATE_FORMAT)
 		return false;
-	if (filter->nargs < 2)
-		filter->zone = pg_tzset("UTC");
-	else if (filter->args[1].len < TZ_STRLEN_MAX)
-		filter->zone = pg_tzset(pnstrdup(filter->args[1].data, filter->args[1].len));
+	for (int i = 0; i < format.len; i++)
+	{
+		if (format.data[i] == '"')
+			quoted = !quoted;
+		for (size_t j = 0; j < lengthof(unusable_formats) && !quoted && i + 1 < format.len; j++)
+		{
+			if (pg_strncasecmp(format.data + i, unusable_formats[j], 2) == 0)
+				return false;
+		}
+	}
+	filter->zone = filter->nargs < 2 ? pg_tzset("UTC") :
+		time_zone_find(filter->args[1].data, filter->args[1].len);
 	return filter->zone != NULL;
 }
 

@@ -182,8 +182,7 @@ look_at_braces(Lint *lint, const char *p, const char *end)
 		nearest_offer(&nearest, known);
 	warn(lint, psprintf("\"%s\" is no variable, and stays as it is", quotable(name, name_end - name)),
 		 nearest.best ? psprintf("Did you mean {{%s}}?", nearest.best) :
-		 psprintf("Fields of the event's data are named like {{data.%s}}.",
-				  quotable(name, name_end - name)));
+		 "Fields of the event's data are named like {{data.goal}} or {{data.metadata.goal}}.");
 }
 
 static void

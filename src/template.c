@@ -93,7 +93,7 @@ json_place_advance(JsonPlace *place, const char *str, int len)
 		}
 		else if (*p == '}' || *p == ']')
 		{
-			place->depth--;
+			place->depth = Max(place->depth - 1, 0);
 			place->at_key = false;
 		}
 		else if (*p == ',')
@@ -202,7 +202,7 @@ template_compile(const char *str, int len, TemplateContext context, Mistake *err
 
 	while (find_expression(&p, end, json, &expression, &expression_len, error))
 	{
-		if (json && place.in_string && place.at_key)
+		if (json && place.at_key)
 		{
 			(void) mistake(error, "variable in a key of a JSON object",
 						   "Variables may stand in values, for example {\"user\": \"{{username}}\"}.");
