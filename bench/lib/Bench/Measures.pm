@@ -28,6 +28,7 @@ my @measures = (
 	[ P11 => 'memory of the worker', \&memory ],
 	[ P12 => 'WAL per event', \&wal ],
 	[ P14 => 'backtest of a hook on stored events', \&backtest ],
+	[ P15 => 'rendering of templates', \&rendering ],
 );
 
 sub names { return map { $_->[0] } @measures }
@@ -772,6 +773,48 @@ sub backtest
 			}
 		]);
 	$bench->results->note("$events events of one user; half of them satisfy the conditions, cooldown of 30 s");
+	return;
+}
+
+# ----------
+# P15
+# ----------
+
+sub rendering
+{
+	my ($bench) = @_;
+	my $users = 1000;
+	my $events = $bench->scale(40_000, 4_000);
+	my $script = $bench->event_script($users);
+	my $expressions = 20;
+	my %cpu;
+
+	my %bodies = (
+		'no expression' => 'thank you',
+		'variables' => join(' ', ('{{username}} {{amount}}') x ($expressions / 2)),
+		'filters' => join(' ', ('{{username | upper | truncate:10}} {{amount | money}}') x ($expressions / 2)));
+	my $measure = sub {
+		my ($label) = @_;
+		$bench->clear;
+		$bench->session->run(
+			"UPDATE stream_hooks SET action_config = action_config || jsonb_build_object('body_template', '$bodies{$label}')");
+		Bench::Load->run($bench->server, script => $script, clients => 4, transactions => $events / 4, async => 1);
+		my $done = $bench->done;
+		$bench->sending(1);
+		my $worker = wait_for_worker($bench);
+		my $before = cpu_us($worker);
+		$bench->wait_done($done + $events);
+		$cpu{$label} = (cpu_us($worker) - $before) / $events;
+		$bench->add("$label: CPU of the worker", 'us/delivery', $cpu{$label});
+	};
+
+	$bench->begin;
+	$bench->add_users($users);
+	$bench->add_hooks($users, 'donation');
+	$bench->interleave(map { my $label = $_; [ $label, sub { $measure->($label) } ] } sort keys %bodies);
+	$bench->add('each variable', 'us', ($cpu{variables} - $cpu{'no expression'}) / $expressions);
+	$bench->add('each expression with filters', 'us', ($cpu{filters} - $cpu{'no expression'}) / $expressions);
+	$bench->results->note("$events webhooks, bodies with $expressions expressions or none; the differences are the last round's");
 	return;
 }
 
