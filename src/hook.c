@@ -152,11 +152,15 @@ prepare_plans(void)
 	tables_refuse_hidden_rows(relation);
 
 	table = tables_name(relation);
-	fired = tables_time_as_timestamptz(relation, "last_triggered_at");
+
+	/* Casts, so that a column that was given another type is never misread. */
+	fired = psprintf("%s::pg_catalog.timestamptz",
+					 tables_time_as_timestamptz(relation, "last_triggered_at"));
 	stored = tables_timestamptz_as_time(relation, "last_triggered_at", "v.at");
-	load_plan = prepare_plan(psprintf("SELECT id, user_id, name::pg_catalog.text,"
-									  " trigger_type::pg_catalog.text, conditions,"
-									  " action_type::pg_catalog.text, action_config,"
+	load_plan = prepare_plan(psprintf("SELECT id::pg_catalog.uuid, user_id::pg_catalog.uuid,"
+									  " name::pg_catalog.text,"
+									  " trigger_type::pg_catalog.text, conditions::pg_catalog.jsonb,"
+									  " action_type::pg_catalog.text, action_config::pg_catalog.jsonb,"
 									  " LEAST(GREATEST(cooldown_seconds, 0), 86400)::pg_catalog.int4, %s"
 									  " FROM %s"
 									  " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1) AND enabled"
