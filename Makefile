@@ -56,7 +56,7 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc)
 
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.
-REGRESS = setup adopt attach condition template template_language address validation look
+REGRESS = setup adopt attach condition condition_language template template_language address validation look
 REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check \
 	--encoding=UTF8 --no-locale
 
