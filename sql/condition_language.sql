@@ -622,3 +622,75 @@ SELECT count(DISTINCT i) AS events, count(DISTINCT t.n) AS conditions, count(*) 
 FROM pg_temp.hostile_events(100000) WITH ORDINALITY e(event, i)
      JOIN tried t ON t.n = (i / 300) % 36
      CROSS JOIN LATERAL (SELECT hooks.matches(type, conditions, event) AS yes, hooks.matches(type, jsonb_build_object('$not', conditions), event) AS no) m;
+
+-- and so are conditions: each is good, or refused with a message
+CREATE FUNCTION pg_temp.verdict(type text, conditions jsonb) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN CASE WHEN hooks.matches(type, conditions, '{"amount": "5", "x": [1]}') IS NULL THEN 'null' ELSE 'good' END;
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN CASE WHEN sqlerrm = '' THEN 'no message' ELSE 'refused' END;
+END
+$$;
+CREATE FUNCTION pg_temp.hostile_conditions(n int) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
+DECLARE
+  v jsonb[] := (SELECT array_agg(value ORDER BY hostile.n) FROM hostile);
+  operators text[] := '{$eq,$ne,$gt,$gte,$lt,$lte,$in,$nin,$contains,$starts_with,$ends_with,$like,$exists,$not,$and,$or,$ignore_case,$gtt,$,x}';
+  names text[] := '{min_amount,max_amount,currency,contains,like,users,platform,chance,time,command,roles,tier,amount,message,data.x.0,event.inserted_at,event.x,a..b,$and,$or,$not,$nor}';
+  c jsonb;
+  value jsonb;
+BEGIN
+  FOR i IN 1 .. n LOOP
+    c := '{}';
+    FOR j IN 1 .. 1 + i % 3 LOOP
+      value := v[1 + floor(random() * cardinality(v))::int];
+      FOR k IN 1 .. (random() * 3)::int LOOP
+        value := CASE (random() * 6)::int
+                 WHEN 0 THEN jsonb_build_array(value)
+                 WHEN 1 THEN jsonb_build_array(value, v[1 + floor(random() * cardinality(v))::int])
+                 WHEN 2 THEN jsonb_build_object((ARRAY['from', 'to', 'tz', 'days'])[1 + floor(random() * 4)::int], value, 'days', '["fri"]'::jsonb)
+                 WHEN 3 THEN jsonb_build_object(names[1 + floor(random() * cardinality(names))::int], value)
+                 ELSE jsonb_build_object(operators[1 + floor(random() * cardinality(operators))::int], value) END;
+      END LOOP;
+      c := c || jsonb_build_object(names[1 + floor(random() * cardinality(names))::int], value);
+    END LOOP;
+    RETURN NEXT c;
+  END LOOP;
+END
+$$;
+SELECT count(*) AS tried, count(*) FILTER (WHERE verdict IN ('good', 'refused')) AS good_or_refused,
+       count(*) FILTER (WHERE verdict = 'good') > 100 AS many_good
+FROM pg_temp.hostile_conditions(10000) WITH ORDINALITY c(conditions, i),
+     LATERAL pg_temp.verdict((ARRAY['donation', 'chat_message', 'subscription', 'raid'])[1 + i % 4], conditions) AS verdict;
+
+--
+-- What once was wrong
+--
+-- times that PostgreSQL's parser raises errors for
+SELECT hooks.matches('follow', '{}', '{"inserted_at": "2026-01-16 18:30 T-"}');
+SELECT hooks.matches('follow', '{"time": {"days": ["fri"]}}', '{"inserted_at": "2026-01-16 18:30 T-"}');
+SELECT count(*) FILTER (WHERE hooks.matches('follow', '{"event.inserted_at": {"$exists": true}}', jsonb_build_object('inserted_at', s))
+                              IS NULL) AS wrong
+FROM (SELECT overlay('2026-01-16T18:30:00.123456+01:00' PLACING
+                     (SELECT string_agg(substr('0123456789:.TZ +-', 1 + floor(random() * 17)::int, 1), '') FROM generate_series(1, 1 + i % 4))
+                     FROM 1 + i % 31) AS s FROM generate_series(1, 20000) i) x;
+-- many huge numbers against many texts
+SELECT hooks.matches('donation', jsonb_build_object('x', jsonb_build_object('$contains', (SELECT jsonb_agg(n::text || e) FROM generate_series(1, 100) n, unnest(ARRAY['', 'e2000']) e))),
+                     jsonb_build_object('x', (SELECT jsonb_agg(1e131000::numeric) FROM generate_series(1, 500))));
+SELECT hooks.matches('donation', '{"x": {"$in": ["1e2000", 5]}}', jsonb_build_object('x', 1e2000::numeric));
+SELECT hooks.matches('donation', '{"x": {"$in": ["1e2000", "5e0"]}}', '{"x": 5.0}');
+-- a part of "time" that is wrong beside one that is good
+SELECT hooks.matches('follow', '{"time": {"from": "18:00", "to": "20:00", "days": ["fry"]}}', '{}');
+SELECT hooks.matches('follow', '{"time": {"from": "18:00", "to": "20:00", "days": "fri"}}', '{}');
+SELECT hooks.matches('follow', '{"time": {"from": "18:00", "to": "20:00", "days": []}}', '{}');
+SELECT hooks.matches('follow', '{"time": {"from": "25:00", "days": ["fri"]}}', '{}');
+SELECT hooks.matches('follow', '{"time": {"from": 18, "days": ["fri"]}}', '{}');
+SELECT hooks.matches('follow', '{"time": {"days": ["fri"], "tz": "ABC5"}}', '{}');
+-- the same time twice is all day
+SELECT hooks.matches('follow', '{"time": {"from": "18:00", "to": "18:00"}}', '{"inserted_at": "2026-01-16T10:30:00Z"}');
+-- names that have an @ in the event
+SELECT hooks.matches('chat_message', '{"users": "@alice"}', '{"username": "@alice"}'), hooks.matches('chat_message', '{"users": "alice"}', '{"username": "@Alice"}'),
+       hooks.matches('chat_message', '{"exclude_users": "@alice"}', '{"username": "@alice"}');
+-- NULL for the event is the same as {}
+SELECT hooks.matches('follow', '{"event.inserted_at": {"$exists": true}}', NULL);
+-- a badge that is not there
+SELECT hooks.matches('chat_message', '{"roles": "vip"}', '{"badges": {"vip": false, "subscriber": "3"}}'), hooks.matches('chat_message', '{"roles": "subscriber"}', '{"badges": {"vip": false, "subscriber": "3"}}');

@@ -35,12 +35,6 @@ holds_field(const KeyTest *test, const Occasion *occasion)
 						   field_value(test->field, occasion, &value) ? &value : NULL);
 }
 
-static bool
-holds_field_not(const KeyTest *test, const Occasion *occasion)
-{
-	return !holds_field(test, occasion);
-}
-
 /* A number, or a string that is one. */
 static bool
 compile_number(KeyTest *test, const JsonbValue *value)
@@ -105,6 +99,28 @@ compile_users(KeyTest *test, const JsonbValue *value)
 			*name = slice(name->data + 1, name->len - 1);
 	}
 	return true;
+}
+
+/* The same on either side: some platforms' names begin with it. */
+static bool
+holds_user(const KeyTest *test, const Occasion *occasion)
+{
+	JsonbValue	value;
+
+	if (!field_value(test->field, occasion, &value))
+		return false;
+	if (value.type == jbvString && value.val.string.len > 0 && value.val.string.val[0] == '@')
+	{
+		value.val.string.val++;
+		value.val.string.len--;
+	}
+	return equals_any(&test->predicate, &value);
+}
+
+static bool
+holds_user_not(const KeyTest *test, const Occasion *occasion)
+{
+	return !holds_user(test, occasion);
 }
 
 /* A message that is missing, or no string, counts as an empty one. */
@@ -191,12 +207,13 @@ badge_wanted(const KeyTest *test, const JsonbValue *badge)
 	return false;
 }
 
-/* Badges are a list, or an object whose keys are their names. */
+/* Badges are a list, or an object whose keys are their names; false and null say that one is not there. */
 static bool
 any_badge_wanted(const KeyTest *test, const Event *event)
 {
 	JsonbValue	badges;
 	JsonbValue	item;
+	JsonbValue	name = {.type = jbvNull};
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	bool		wanted = false;
@@ -206,7 +223,15 @@ any_badge_wanted(const KeyTest *test, const Event *event)
 	iterator = JsonbIteratorInit(badges.val.binary.data);
 	(void) JsonbIteratorNext(&iterator, &item, true);
 	while (!wanted && (token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
-		wanted = (token == WJB_ELEM || token == WJB_KEY) && badge_wanted(test, &item);
+	{
+		if (token == WJB_KEY)
+			name = item;
+		else if (token == WJB_VALUE)
+			wanted = item.type != jbvNull && (item.type != jbvBool || item.val.boolean) &&
+				badge_wanted(test, &name);
+		else if (token == WJB_ELEM)
+			wanted = badge_wanted(test, &item);
+	}
 	return wanted;
 }
 
@@ -365,6 +390,7 @@ compile_time(KeyTest *test, const JsonbValue *value)
 	bool		has_from = false;
 	bool		has_to = false;
 	bool		has_days = false;
+	bool		good;
 
 	window->zone = pg_tzset("UTC");
 	window->days = 0x7f;
@@ -379,22 +405,20 @@ compile_time(KeyTest *test, const JsonbValue *value)
 		if (token != WJB_VALUE)
 			continue;
 		if (slice_equal(name, slice("from", 4), false))
-			has_from = parse_time(&item, &window->from);
+			has_from = good = parse_time(&item, &window->from);
 		else if (slice_equal(name, slice("to", 2), false))
-			has_to = parse_time(&item, &window->to);
+			has_to = good = parse_time(&item, &window->to);
 		else if (slice_equal(name, slice("days", 4), false))
-			has_days = parse_days(&item, &window->days);
+			has_days = good = parse_days(&item, &window->days);
 		else if (slice_equal(name, slice("tz", 2), false))
 		{
 			window->zone = item.type == jbvString
 				? time_zone_find(item.val.string.val, item.val.string.len) : NULL;
-			if (window->zone == NULL)
-				return false;
-			continue;
+			good = window->zone != NULL;
 		}
 		else
-			return false;
-		if (!has_from && !has_to && !has_days)
+			good = false;
+		if (!good)
 			return false;
 	}
 	if (window->from == SECS_PER_DAY)
@@ -427,7 +451,7 @@ holds_time(const KeyTest *test, const Occasion *occasion)
 	}
 	else if (window->from > window->to && now < window->to)
 		day = (day + 6) % 7;	/* it began yesterday */
-	else if (now < window->from)
+	else if (window->from > window->to && now < window->from)
 		return false;
 	return (window->days & (1u << day)) != 0;
 }
@@ -525,11 +549,11 @@ static const ConditionKey keys[] = {
 		"true or false", "{\"ignore_self\": true}"
 	},
 	{
-		"users", ALL_TYPES & ~LIFECYCLE, "username", "$eq", compile_users, holds_field,
+		"users", ALL_TYPES & ~LIFECYCLE, "username", "$eq", compile_users, holds_user,
 		STRINGS, "{\"users\": [\"alice\", \"bob\"]}"
 	},
 	{
-		"exclude_users", ALL_TYPES & ~LIFECYCLE, "username", "$eq", compile_users, holds_field_not,
+		"exclude_users", ALL_TYPES & ~LIFECYCLE, "username", "$eq", compile_users, holds_user_not,
 		STRINGS, "{\"exclude_users\": [\"nightbot\"]}"
 	},
 	{

@@ -162,13 +162,15 @@ pg_tz *
 time_zone_find(const char *name, int len)
 {
 	char	   *copy;
+	pg_tz	   *zone;
 
 	if (len > TZ_STRLEN_MAX)
 		return NULL;
 	copy = pnstrdup(name, len);
 	if (strpbrk(copy, "0123456789<,:") != NULL && strchr(copy, '/') == NULL)
 		return NULL;
-	return pg_tzset(copy);
+	zone = pg_tzset(copy);
+	return zone != NULL && pg_tz_acceptable(zone) ? zone : NULL;
 }
 
 double

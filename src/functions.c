@@ -35,7 +35,7 @@ hooks_matches(PG_FUNCTION_ARGS)
 	TriggerType type;
 	Condition  *condition;
 	Mistake		error;
-	Event		event = {0};
+	Event		event = {.time = DT_NOBEGIN};
 
 	type = argument_trigger_type(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
 	condition = condition_compile(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), type, false, &error);

@@ -20,6 +20,9 @@
 
 #include "number.h"
 
+/* Longer or larger numbers in texts are not turned into numeric. */
+#define MAX_DIGITS 500
+
 /* 10 to a power beyond this is the same to everybody. */
 #define MAX_EXPONENT (PG_INT64_MAX / 100)
 
@@ -156,7 +159,19 @@ number_compile(const JsonbValue *value, Number *number)
 		number->numeric = DatumGetNumericCopy(NumericGetDatum(value->val.numeric));
 	if (!decimal_from_json(&copy, &number->decimal, &rest))
 		return false;
-	return value->type != jbvString || rest == copy.val.string.val + copy.val.string.len;
+	if (value->type != jbvString)
+		return true;
+	if (rest != copy.val.string.val + copy.val.string.len)
+		return false;
+
+	/* Well within what numeric takes, comparing with numbers costs less as one. */
+	if (copy.val.string.len <= MAX_DIGITS && Abs(number->decimal.magnitude) <= MAX_DIGITS)
+		number->numeric =
+			DatumGetNumeric(DirectFunctionCall3(numeric_in,
+												CStringGetDatum(number->decimal.sign == 0 ? "0" :
+																copy.val.string.val),
+												ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	return true;
 }
 
 bool
@@ -175,4 +190,15 @@ number_compare(const JsonbValue *value, const Number *number, int *order)
 		return false;
 	*order = decimal_compare(&decimal, &number->decimal);
 	return true;
+}
+
+char *
+number_digits(const JsonbValue *value, Decimal *decimal)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
+														   NumericGetDatum(value->val.numeric)));
+	const char *rest;
+
+	(void) decimal_parse(text, strlen(text), decimal, &rest);
+	return text;
 }

@@ -55,4 +55,10 @@ extern bool number_compile(const JsonbValue *value, Number *number);
  */
 extern bool number_compare(const JsonbValue *value, const Number *number, int *order);
 
+/*
+ * The digits of a JSON number, to be compared with many.  Returns the text that
+ * they stand in, which the caller frees.
+ */
+extern char *number_digits(const JsonbValue *value, Decimal *decimal);
+
 #endif							/* HOOKS_NUMBER_H */

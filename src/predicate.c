@@ -92,15 +92,42 @@ constant_equals(const Constant *constant, const JsonbValue *value, bool ignore_c
 	return constant->has_number && number_compare(value, &constant->number, &order) && order == 0;
 }
 
+/* Is a number equal to any of those constants that are no numeric?  Its digits are found once. */
+static bool
+equals_any_large(const Predicate *predicate, const JsonbValue *value)
+{
+	Decimal		decimal;
+	char	   *digits = NULL;
+	bool		equal = false;
+
+	for (int i = 0; i < predicate->nconstants && !equal; i++)
+	{
+		const Constant *constant = &predicate->constants[i];
+
+		if (!constant->has_number || constant->number.numeric != NULL)
+			continue;
+		if (digits == NULL)
+			digits = number_digits(value, &decimal);
+		equal = decimal_compare(&decimal, &constant->number.decimal) == 0;
+	}
+	if (digits != NULL)
+		pfree(digits);
+	return equal;
+}
+
 bool
 equals_any(const Predicate *predicate, const JsonbValue *value)
 {
 	for (int i = 0; i < predicate->nconstants; i++)
 	{
-		if (constant_equals(&predicate->constants[i], value, predicate->ignore_case))
+		const Constant *constant = &predicate->constants[i];
+
+		if (value->type == jbvNumeric && constant->has_number && constant->number.numeric == NULL)
+			continue;			/* below */
+		if (constant_equals(constant, value, predicate->ignore_case))
 			return true;
 	}
-	return false;
+	return value->type == jbvNumeric && equals_any_large(predicate, value);
 }
 
 /* ----------
