@@ -391,7 +391,5 @@ SELECT hooks.render('{{event.inserted_at | date:"HH24:MI of"}}', '{}');
 SELECT hooks.render('{{event.inserted_at | date:"DD \"of\" FMMonth":"Europe/Berlin"}}', '{"inserted_at": "2026-05-31T23:00:00Z"}');
 SELECT hooks.render('{{event.inserted_at | date:"HH24:MI":"Foo5"}}', '{}');
 SELECT hooks.render('{{event.inserted_at | date:"HH24:MI":"UTC+2"}}', '{}');
--- a key without quotes is one, too
-SELECT hooks.render('{ {{username}}: 1}', '{"username": "Ann"}', 'json');
 -- one text too many
 SELECT hooks.render('{{random:1:2:3:4:5:6:7:8:9:10:11:12:13:14:15:16:17:18:19:20:21}}', '{}');

@@ -183,7 +183,7 @@ FROM (VALUES
 	('http://example.com/'), ('ftp://example.com/'), ('file:///etc/passwd'), ('gopher://example.com/'),
 	('javascript:alert(1)'), ('smtp://example.com/'), ('unix:///run/socket'), ('example.com/hook'), ('//example.com/hook'),
 	('https:'), ('https://'), ('https:///example.com/'), ('https:/example.com/'), ('https://?x'),
-	('https://example.com:0/'), ('https://:443/'), (' https://example.com/'),
+	('https://example.com:0/'), ('https://%ff.example/'), ('https://:443/'), (' https://example.com/'),
 	('https://example.com:65536/'), ('https://example.com:port/'),
 	('https://example .com/'), ('https://example.com/a b'), ('https://exa%00mple.com/'), ('https://[::1/'), ('https://a..b/'),
 	(E'https://example.com/\r\nHost: x'), (E'https://example.com/\x7f'),

@@ -29,8 +29,7 @@ constant_compile(Constant *constant, const JsonbValue *value, int types)
 	switch (value->type)
 	{
 		case jbvString:
-			constant->string = slice(pnstrdup(value->val.string.val, value->val.string.len),
-									 value->val.string.len);
+			constant->string = slice_copy(slice(value->val.string.val, value->val.string.len));
 			constant->has_number = number_compile(value, &constant->number);
 			return (types & CONSTANT_STRING) != 0;
 		case jbvNumeric:

@@ -187,8 +187,8 @@ find_expression(const char **p, const char *end, JsonPlace *place, Expression **
 	}
 }
 
-Template *
-template_compile(const char *str, int len, TemplateContext context, Mistake *error)
+static Template *
+compile(const char *str, int len, TemplateContext context, bool allow_keys, Mistake *error)
 {
 	Template   *template = make_template(context);
 	const char *copy = pnstrdup(str, len);
@@ -202,7 +202,7 @@ template_compile(const char *str, int len, TemplateContext context, Mistake *err
 
 	while (find_expression(&p, end, json, &expression, &expression_len, error))
 	{
-		if (json && place.at_key)
+		if (json && place.in_string && place.at_key && !allow_keys)
 		{
 			(void) mistake(error, "variable in a key of a JSON object",
 						   "Variables may stand in values, for example {\"user\": \"{{username}}\"}.");
@@ -225,6 +225,12 @@ template_compile(const char *str, int len, TemplateContext context, Mistake *err
 	add_literal(template, literal, end - literal);
 	template->json_depth = place.max_depth;
 	return template;
+}
+
+Template *
+template_compile(const char *str, int len, TemplateContext context, Mistake *error)
+{
+	return compile(str, len, context, false, error);
 }
 
 /* Literal text of a JSON string. */
@@ -361,13 +367,12 @@ bool
 template_is_json(const char *str, int len)
 {
 	Mistake		error;
-	Template   *template = template_compile(str, len, TEMPLATE_JSON, &error);
+	Template   *template = compile(str, len, TEMPLATE_JSON, true, &error);
 	StringInfoData sample;
 
 	/* What is wrong with it is said where it is compiled for good. */
 	if (template == NULL || template->json_depth > MAX_JSON_DEPTH)
-		return template == NULL && len > 0 && (str[strspn(str, " \t\r\n")] == '{' ||
-											   str[strspn(str, " \t\r\n")] == '[');
+		return false;
 
 	initStringInfo(&sample);
 	for (int i = 0; i < template->nsegments; i++)

@@ -117,6 +117,12 @@ next_char(const unsigned char **p, const unsigned char *end, bool ignore_case)
 	return c >= 0 ? c : 0x110000 + (unsigned char) *start;
 }
 
+Slice
+slice_copy(Slice text)
+{
+	return slice(memcpy(palloc(Max(text.len, 1)), text.data, text.len), text.len);
+}
+
 int32
 text_next(const char **p, const char *end)
 {
@@ -219,7 +225,7 @@ needle_compile(Slice text, bool ignore_case)
 
 	folded_prepare();
 	needle->ignore_case = ignore_case;
-	needle->plain = slice(pnstrdup(text.data, text.len), text.len);
+	needle->plain = slice_copy(text);
 	p = (const unsigned char *) needle->plain.data;
 	end = p + text.len;
 	while (p < end)

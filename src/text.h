@@ -28,6 +28,9 @@ slice(const char *data, int len)
 	return result;
 }
 
+/* A copy, palloc'd. */
+extern Slice slice_copy(Slice text);
+
 /* One code point, or -1 where a text is not UTF-8; moves *p on. */
 extern int32 text_next(const char **p, const char *end);
 

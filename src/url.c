@@ -15,6 +15,8 @@
 #include <curl/curl.h>
 #include <netinet/in.h>
 
+#include "mb/pg_wchar.h"
+
 #include "address.h"
 #include "settings.h"
 #include "url.h"
@@ -76,6 +78,10 @@ check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
 	if (parts->scheme == NULL || parts->host == NULL || port == NULL)
 		return mistake(error, "URL has no scheme or host",
 					   "Write it in full, for example \"https://example.com/webhook\".");
+	/* libcurl has undone percent encoding by now, whatever it stood for. */
+	if (!pg_verify_mbstr(PG_UTF8, parts->host, strlen(parts->host), true))
+		return mistake(error, "URL host is not valid UTF-8",
+					   "Write it like \"https://example.com/webhook\".");
 	parts->port = atoi(port);
 	if (parts->port == 0)
 		return mistake(error, "URL has port 0, which nobody can listen on",
