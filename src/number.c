@@ -165,7 +165,8 @@ number_compile(const JsonbValue *value, Number *number)
 		return false;
 
 	/* Well within what numeric takes, comparing with numbers costs less as one. */
-	if (copy.val.string.len <= MAX_DIGITS && number->decimal.magnitude <= MAX_DIGITS && number->decimal.magnitude >= -MAX_DIGITS)
+	if (copy.val.string.len <= MAX_DIGITS &&
+		number->decimal.magnitude <= MAX_DIGITS && number->decimal.magnitude >= -MAX_DIGITS)
 		number->numeric =
 			DatumGetNumeric(DirectFunctionCall3(numeric_in,
 												CStringGetDatum(number->decimal.sign == 0 ? "0" :
