@@ -14,18 +14,22 @@ OBJS = \
 	src/action_webhook.o \
 	src/address.o \
 	src/arguments.o \
+	src/aside.o \
 	src/backlog.o \
+	src/breaker.o \
 	src/check.o \
 	src/commit.o \
 	src/condition.o \
 	src/condition_key.o \
 	src/control.o \
+	src/delivery.o \
 	src/dispatch.o \
 	src/event.o \
 	src/expression.o \
 	src/field.o \
 	src/filter.o \
 	src/functions.o \
+	src/health.o \
 	src/hook.o \
 	src/hooks.o \
 	src/identity.o \
@@ -40,6 +44,8 @@ OBJS = \
 	src/number.o \
 	src/predicate.o \
 	src/queue.o \
+	src/request.o \
+	src/retry.o \
 	src/schedule.o \
 	src/shared.o \
 	src/tables.o \

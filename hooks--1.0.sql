@@ -58,7 +58,9 @@ CREATE TABLE hooks.queue_0 (
 	platform	pg_catalog.text,
 	data		pg_catalog.jsonb,
 	refused		pg_catalog.text,
-	new_hooks	pg_catalog.bool NOT NULL DEFAULT false
+	new_hooks	pg_catalog.bool NOT NULL DEFAULT false,
+	request		pg_catalog.text,
+	hook_id		pg_catalog.uuid
 ) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
 CREATE TABLE hooks.queue_1 (LIKE hooks.queue_0 INCLUDING DEFAULTS)
@@ -73,7 +75,7 @@ CREATE INDEX queue_2_xid_n_idx ON hooks.queue_2 (xid, n);
 COMMENT ON TABLE hooks.queue_0 IS
 	'events that wait for the worker, in the order (xid, n): the top-level transaction and the '
 	'number within it; refused says why an event is only to be reported, new_hooks that its '
-	'transaction has changed hooks too';
+	'transaction has changed hooks too, request that it is no event but what somebody asks for';
 COMMENT ON TABLE hooks.queue_1 IS 'as hooks.queue_0, in turn with it';
 COMMENT ON TABLE hooks.queue_2 IS 'as hooks.queue_0, in turn with it';
 COMMENT ON INDEX hooks.queue_0_xid_n_idx IS 'finds what a transaction queued';
@@ -99,6 +101,73 @@ COMMENT ON TABLE hooks.ack_0 IS
 	'what has been done with the rows of hooks.queue_0, a row of arrays per commit of the worker';
 COMMENT ON TABLE hooks.ack_1 IS 'what has been done with the rows of hooks.queue_1';
 COMMENT ON TABLE hooks.ack_2 IS 'what has been done with the rows of hooks.queue_2';
+
+/*
+ * Deliveries that have left the queue: they wait for a time, or were given up.
+ * Only the worker writes here.
+ */
+
+CREATE TABLE hooks.delivery (
+	id				pg_catalog.uuid PRIMARY KEY,
+	hook_id			pg_catalog.uuid NOT NULL,
+	user_id			pg_catalog.uuid NOT NULL,
+	event_id		pg_catalog.uuid NOT NULL,
+	event_type		pg_catalog.text NOT NULL,
+	event_time		pg_catalog.timestamptz NOT NULL,
+	platform		pg_catalog.text,
+	data			pg_catalog.jsonb,
+	queued_at		pg_catalog.timestamptz NOT NULL,
+	why				pg_catalog.text NOT NULL,
+	next_at			pg_catalog.timestamptz,
+	place			pg_catalog.int8,
+	attempts		pg_catalog.int4 NOT NULL,
+	perhaps_sent	pg_catalog.bool NOT NULL,
+	replay			pg_catalog.bool NOT NULL,
+	taken			pg_catalog.timestamptz,
+	before			pg_catalog.timestamptz,
+	last_error		pg_catalog.text,
+	last_status		pg_catalog.int4,
+	last_at			pg_catalog.timestamptz
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX delivery_next_at_idx ON hooks.delivery (next_at, id) WHERE next_at IS NOT NULL;
+CREATE INDEX delivery_given_up_idx ON hooks.delivery (last_at) WHERE next_at IS NULL;
+CREATE INDEX delivery_hook_id_idx ON hooks.delivery (hook_id);
+
+COMMENT ON TABLE hooks.delivery IS
+	'deliveries that wait for another attempt, a host, the end of a pause, or their turn in a replay '
+	'(next_at says when), and those that were given up (next_at is null); see hooks.pending and hooks.dead';
+COMMENT ON INDEX hooks.delivery_next_at_idx IS 'finds what is due';
+COMMENT ON INDEX hooks.delivery_given_up_idx IS 'finds what was given up for long';
+COMMENT ON INDEX hooks.delivery_hook_id_idx IS 'finds a hook''s deliveries';
+
+CREATE TABLE hooks.health (
+	hook_id			pg_catalog.uuid PRIMARY KEY,
+	user_id			pg_catalog.uuid NOT NULL,
+	failures		pg_catalog.int4 NOT NULL,
+	failing_since	pg_catalog.timestamptz,
+	last_failure_at	pg_catalog.timestamptz,
+	last_status		pg_catalog.int4,
+	last_error		pg_catalog.text,
+	disabled_at		pg_catalog.timestamptz,
+	disabled_reason	pg_catalog.text
+);
+CREATE INDEX health_user_id_idx ON hooks.health (user_id);
+COMMENT ON TABLE hooks.health IS
+	'hooks whose last attempt failed, or that were disabled for their destination''s sake; see hooks.hook_health';
+COMMENT ON INDEX hooks.health_user_id_idx IS 'finds a user''s hooks';
+
+CREATE TABLE hooks.paused (
+	user_id			pg_catalog.uuid NOT NULL,
+	hook_id			pg_catalog.uuid,
+	paused_at		pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE UNIQUE INDEX paused_hook_idx ON hooks.paused (hook_id) WHERE hook_id IS NOT NULL;
+CREATE UNIQUE INDEX paused_user_idx ON hooks.paused (user_id) WHERE hook_id IS NULL;
+COMMENT ON TABLE hooks.paused IS
+	'hooks, and users (where hook_id is null), whose deliveries wait until hooks.resume() is called';
+COMMENT ON INDEX hooks.paused_hook_idx IS 'a hook is paused once';
+COMMENT ON INDEX hooks.paused_user_idx IS 'a user is paused once';
 
 CREATE TABLE hooks.installation (
 	system_identifier	pg_catalog.int8 NOT NULL,
@@ -595,6 +664,154 @@ $$;
 COMMENT ON VIEW hooks.stat IS
 	'counters of this database since the server started; each column has a comment (\d+ hooks.stat)';
 
+/*
+ * What waits, what was given up, how hooks fare; and what can be done about it.
+ * The views show what belongs to hooks that their reader may see.
+ */
+
+CREATE FUNCTION hooks.visible_hooks()
+	RETURNS TABLE (id pg_catalog.uuid, user_id pg_catalog.uuid, name pg_catalog.text, enabled pg_catalog.bool,
+				   trigger_type pg_catalog.text, action_type pg_catalog.text)
+	LANGUAGE plpgsql STABLE ROWS 10000
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation regclass;
+BEGIN
+	SELECT t.tgrelid INTO relation FROM pg_trigger AS t
+	WHERE t.tgfoid = 'hooks.hook_changed'::regproc AND t.tgparentid = 0
+	LIMIT 1;
+	IF FOUND THEN
+		RETURN QUERY EXECUTE format('SELECT id, user_id, name::text, enabled, trigger_type::text, '
+									'action_type::text FROM %s', relation);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.visible_hooks() IS
+	'the hooks that the caller may see';
+
+CREATE VIEW hooks.queued AS
+SELECT q.queued_at, q.event_id, q.user_id, q.event_type, q.request, q.hook_id
+FROM (SELECT * FROM hooks.queue_0
+	  UNION ALL SELECT * FROM hooks.queue_1
+	  UNION ALL SELECT * FROM hooks.queue_2) AS q
+WHERE NOT EXISTS (
+	SELECT FROM (SELECT pg_catalog.unnest(a.xid) AS xid, pg_catalog.unnest(a.n) AS n, pg_catalog.unnest(a.hook) AS hook
+				 FROM (SELECT * FROM hooks.ack_0
+					   UNION ALL SELECT * FROM hooks.ack_1
+					   UNION ALL SELECT * FROM hooks.ack_2) AS a) AS done
+	WHERE done.xid OPERATOR(pg_catalog.=) q.xid AND done.n OPERATOR(pg_catalog.=) q.n AND done.hook IS NULL);
+COMMENT ON VIEW hooks.queued IS
+	'events and requests in the queue that are not done with';
+
+CREATE VIEW hooks.pending WITH (security_barrier) AS
+SELECT d.id AS delivery_id, d.hook_id, d.user_id, d.event_id, d.event_type AS trigger_type, d.why AS state,
+	   d.attempts, CASE WHEN pg_catalog.isfinite(d.next_at) THEN d.next_at END AS next_attempt_at,
+	   d.last_error, d.last_status, d.last_at AS last_attempt_at, d.queued_at
+FROM hooks.delivery AS d
+WHERE d.next_at IS NOT NULL
+	AND d.hook_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.id FROM hooks.visible_hooks() AS h))
+UNION ALL
+SELECT NULL, q.hook_id, q.user_id, q.event_id, q.event_type, pg_catalog.concat_ws(' ', 'queued', q.request),
+	   0, NULL, NULL, NULL, NULL, q.queued_at
+FROM hooks.queued AS q
+WHERE q.user_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.user_id FROM hooks.visible_hooks() AS h));
+COMMENT ON VIEW hooks.pending IS
+	'what is still to be done: deliveries that wait, and events in the queue, of which deliveries are made';
+COMMENT ON COLUMN hooks.pending.delivery_id IS
+	'what the destination sees as webhook-id; null for an event in the queue';
+COMMENT ON COLUMN hooks.pending.state IS
+	'why it waits: "queued"; "retry", an attempt has failed; "host", its host does not work or takes no more for now; '
+	'"paused"; "replay", it was asked for and is paced';
+COMMENT ON COLUMN hooks.pending.next_attempt_at IS 'null: as soon as possible, or, when paused, no time';
+
+CREATE VIEW hooks.dead WITH (security_barrier) AS
+SELECT d.id AS delivery_id, d.hook_id, d.user_id, d.event_id, d.event_type AS trigger_type, d.attempts,
+	   d.last_error, d.last_status, d.last_at AS given_up_at, d.queued_at, d.platform, d.data
+FROM hooks.delivery AS d
+WHERE d.next_at IS NULL
+	AND d.hook_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.id FROM hooks.visible_hooks() AS h));
+COMMENT ON VIEW hooks.dead IS
+	'deliveries that were given up within hooks.dead_retention; hooks.redeliver(delivery_id) sends one again';
+
+CREATE VIEW hooks.hook_health WITH (security_barrier) AS
+SELECT v.id AS hook_id, v.user_id, v.name, v.enabled,
+	   CASE WHEN NOT v.enabled THEN 'disabled'
+			WHEN p.paused THEN 'paused'
+			WHEN h.failures OPERATOR(pg_catalog.>) 0 THEN 'failing'
+			ELSE 'well' END AS state,
+	   CASE WHEN NOT v.enabled THEN h.disabled_reason END AS disabled_reason,
+	   CASE WHEN NOT v.enabled THEN h.disabled_at END AS disabled_at,
+	   coalesce(h.failures, 0) AS failures, h.failing_since, h.last_failure_at, h.last_status, h.last_error
+FROM hooks.visible_hooks() AS v
+	LEFT JOIN hooks.health AS h ON h.hook_id OPERATOR(pg_catalog.=) v.id,
+	LATERAL (SELECT EXISTS (SELECT FROM hooks.paused AS x
+							WHERE x.hook_id OPERATOR(pg_catalog.=) v.id
+								OR (x.hook_id IS NULL AND x.user_id OPERATOR(pg_catalog.=) v.user_id)) AS paused) AS p;
+COMMENT ON VIEW hooks.hook_health IS
+	'how each hook fares: "well", "failing" (its last attempt failed), "paused", "disabled"; the failures are those '
+	'since its last success';
+COMMENT ON COLUMN hooks.hook_health.disabled_reason IS
+	'why the worker has disabled it; null when somebody else did';
+
+CREATE FUNCTION hooks.pause(hook pg_catalog.uuid DEFAULT NULL, user_id pg_catalog.uuid DEFAULT NULL)
+	RETURNS pg_catalog.bool
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_pause';
+COMMENT ON FUNCTION hooks.pause(uuid, uuid) IS
+	'has the deliveries of a hook, or of all hooks of a user, wait until resume(); false if they did already';
+
+CREATE FUNCTION hooks.resume(hook pg_catalog.uuid DEFAULT NULL, user_id pg_catalog.uuid DEFAULT NULL)
+	RETURNS pg_catalog.bool
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_resume';
+COMMENT ON FUNCTION hooks.resume(uuid, uuid) IS
+	'ends pause(): what has waited is sent, in its order; false if there was no pause';
+
+CREATE FUNCTION hooks.cancel(delivery pg_catalog.uuid)
+	RETURNS pg_catalog.bool
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'hooks_cancel';
+COMMENT ON FUNCTION hooks.cancel(uuid) IS
+	'a delivery of hooks.pending is not to be made; false if it does not wait (any more)';
+
+CREATE FUNCTION hooks.redeliver(delivery pg_catalog.uuid)
+	RETURNS pg_catalog.uuid
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'hooks_redeliver';
+COMMENT ON FUNCTION hooks.redeliver(uuid) IS
+	'sends a delivery again, with the same delivery id, and hooks.replay_rate at most of them per second: one of '
+	'hooks.dead or hooks.pending by its delivery_id, or the one that a row of stream_hook_logs is about, by its id; '
+	'returns the delivery id';
+
+CREATE FUNCTION hooks.redeliver(hook pg_catalog.uuid, since pg_catalog.timestamptz)
+	RETURNS pg_catalog.int8
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	n int8;
+BEGIN
+	SELECT count(hooks.redeliver(d.delivery_id)) INTO n
+	FROM (SELECT delivery_id FROM hooks.dead
+		  WHERE hook_id = redeliver.hook AND given_up_at >= since ORDER BY queued_at) AS d;
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION hooks.redeliver(uuid, timestamptz) IS
+	'the same for all deliveries of a hook that were given up since then; returns how many';
+
+CREATE FUNCTION hooks.redeliver(hook pg_catalog.uuid, since pg_catalog.interval)
+	RETURNS pg_catalog.int8
+	LANGUAGE sql
+	SET search_path = pg_catalog, pg_temp
+AS $$ SELECT hooks.redeliver(hook, now() - since) $$;
+COMMENT ON FUNCTION hooks.redeliver(uuid, interval) IS
+	'the same for the last days or hours';
+
+CREATE FUNCTION hooks.replay(event pg_catalog.uuid)
+	RETURNS pg_catalog.void
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'hooks_replay';
+COMMENT ON FUNCTION hooks.replay(uuid) IS
+	'has a stored event fire again the hooks of its user whose conditions hold now, whatever their cooldowns; paced '
+	'like redeliver(), and with the delivery ids of the first time';
+
 CREATE FUNCTION hooks.adopt(discard pg_catalog.bool DEFAULT false)
 	RETURNS pg_catalog.void
 	LANGUAGE plpgsql
@@ -603,7 +820,7 @@ AS $$
 BEGIN
 	IF discard THEN
 		TRUNCATE hooks.queue_0, hooks.queue_1, hooks.queue_2,
-			hooks.ack_0, hooks.ack_1, hooks.ack_2;
+			hooks.ack_0, hooks.ack_1, hooks.ack_2, hooks.delivery;
 	END IF;
 	DELETE FROM hooks.installation;
 	INSERT INTO hooks.installation
@@ -1406,6 +1623,7 @@ GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, json
 	hooks.backtest(uuid, text, jsonb, int4, timestamptz), hooks.backtest(uuid, text, jsonb, int4, interval),
 	hooks.backtest_summary(uuid, interval), hooks.backtest_summary(uuid, text, jsonb, int4, interval),
 	hooks.lint(text, jsonb, text, jsonb), hooks.lint(uuid) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.visible_hooks() TO PUBLIC;
 GRANT SELECT ON hooks.event_tables TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;

@@ -11,6 +11,8 @@
 
 #include "action.h"
 
+#define MAX_CONCURRENCY 100
+
 /*
  * Actions that later versions perform.  Their hooks can be written already,
  * with the settings they cannot do without; when they fire, the log says
@@ -53,10 +55,11 @@ email_compile(const Jsonb *config, Mistake *error)
 }
 
 static const ActionType action_types[] = {
-	{"webhook", false, webhook_compile, webhook_build, webhook_judge},
-	{"discord_message", false, discord_compile, NULL, NULL},
-	{"chat_message", true, chat_compile, NULL, NULL},
-	{"email", false, email_compile, NULL, NULL},
+	{"webhook", false, {5, {2, 15, 60, 300, 1800}, 24 * 3600},
+	webhook_compile, webhook_build, action_judge},
+	{"discord_message", false, {3, {2, 10, 60}, 15 * 60}, discord_compile, NULL, NULL},
+	{"chat_message", true, {2, {1, 5}, 2 * 60}, chat_compile, NULL, NULL},
+	{"email", false, {3, {2, 10, 60}, 24 * 3600}, email_compile, NULL, NULL},
 };
 
 const ActionType *
@@ -78,6 +81,12 @@ action_type_sends_chat(const char *name)
 	return type != NULL && type->sends_chat;
 }
 
+char *
+action_not_performed(const char *type_name)
+{
+	return psprintf("action type \"%s\" is not performed by this version of hooks", type_name);
+}
+
 bool
 action_string(const Jsonb *config, const char *key, const char *example,
 			  char **value, Mistake *error)
@@ -96,11 +105,41 @@ action_string(const Jsonb *config, const char *key, const char *example,
 	return true;
 }
 
+/* A string setting that takes one of two words; is it the second? */
+static bool
+compile_choice(const Jsonb *config, const char *key, const char *usual, const char *other,
+			   bool *is_other, Mistake *error)
+{
+	char	   *value;
+
+	*is_other = false;
+	if (!action_string(config, key, other, &value, error))
+		return false;
+	if (value == NULL || strcmp(value, usual) == 0)
+		return true;
+	if (strcmp(value, other) != 0)
+		return mistake(error, psprintf("\"%s\" in action_config cannot be \"%s\"", key, value),
+					   psprintf("It takes \"%s\" (the default) or \"%s\".", usual, other));
+	*is_other = true;
+	return true;
+}
+
+/* The settings that all types of action have in common. */
+static bool
+compile_common(Action *action, const Jsonb *config, Mistake *error)
+{
+	return compile_choice(config, "cooldown_on_failure", "return", "keep", &action->keep_cooldown,
+						  error) &&
+		compile_choice(config, "ordering", "relaxed", "strict", &action->strict, error) &&
+		retry_integer(config, "concurrency", 1, MAX_CONCURRENCY, 2, &action->concurrency, error) &&
+		retry_integer(config, "timeout_ms", 1000, 60000, 5000, &action->timeout_ms, error) &&
+		retry_policy_compile(config, &action->type->retry, &action->retry, error);
+}
+
 Action *
 action_compile(const char *type_name, const Jsonb *config, Mistake *error)
 {
 	const ActionType *type = action_type_find(type_name);
-	char	   *on_failure;
 	Action	   *action;
 
 	if (type == NULL)
@@ -115,22 +154,92 @@ action_compile(const char *type_name, const Jsonb *config, Mistake *error)
 					   "For example {\"url\": \"https://example.com/webhook\"}.");
 		return NULL;
 	}
-	if (!action_string(config, "cooldown_on_failure", "keep", &on_failure, error))
-		return NULL;
-	if (on_failure && strcmp(on_failure, "keep") != 0 && strcmp(on_failure, "return") != 0)
-	{
-		(void) mistake(error,
-					   psprintf("\"cooldown_on_failure\" in action_config cannot be \"%s\"",
-								on_failure),
-					   "It takes \"return\" (the default) or \"keep\".");
-		return NULL;
-	}
 
 	action = type->compile(config, error);
-	if (action != NULL)
+	if (action == NULL)
+		return NULL;
+	action->type = type;
+	return compile_common(action, config, error) ? action : NULL;
+}
+
+/* ----------
+ * Outcomes
+ * ----------
+ */
+
+/* What an HTTP status means. */
+static void
+judge_status(const Answer *answer, const RetryPolicy *policy, Outcome *outcome)
+{
+	int			status = answer->status;
+
+	outcome->status = status;
+	outcome->host_failed = status >= 500;
+	if (status >= 200 && status <= 299)
 	{
-		action->type = type;
-		action->keep_cooldown = on_failure && strcmp(on_failure, "keep") == 0;
+		outcome->class = OUTCOME_SUCCESS;
+		outcome->undelivered = false;
+		return;
 	}
-	return action;
+	outcome->class = retry_status(policy, status) ? OUTCOME_RETRY : OUTCOME_TERMINAL;
+	if (status >= 300 && status <= 399)
+		outcome->error = psprintf("HTTP %d: redirect to \"%s\" refused", status, answer->location);
+	else
+		outcome->error = psprintf("HTTP %d", status);
+	if (status == 410)
+	{
+		outcome->class = OUTCOME_TERMINAL;
+		outcome->disable = true;
+	}
+}
+
+/* The receiver has a voice of its own, whatever the status. */
+static void
+judge_wish(const Answer *answer, Outcome *outcome)
+{
+	switch (answer->wish)
+	{
+		case ANSWER_WISH_NONE:
+			return;
+		case ANSWER_WISH_ABORT:
+			if (outcome->class != OUTCOME_RETRY)
+				return;
+			outcome->class = OUTCOME_TERMINAL;
+			outcome->error = psprintf("%s, and the receiver wants no further attempt", outcome->error);
+			return;
+		case ANSWER_WISH_DISABLE:
+			outcome->disable = true;
+			if (outcome->class == OUTCOME_RETRY)
+				outcome->class = OUTCOME_TERMINAL;
+			return;
+	}
+}
+
+void
+action_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome)
+{
+	*outcome = (Outcome)
+	{
+		.class = OUTCOME_TERMINAL,
+		.undelivered = answer->kind != ANSWER_UNKNOWN
+	};
+
+	switch (answer->kind)
+	{
+		case ANSWER_STATUS:
+			judge_status(answer, policy, outcome);
+			judge_wish(answer, outcome);
+			return;
+		case ANSWER_UNREACHED:
+		case ANSWER_UNKNOWN:
+			outcome->class = OUTCOME_RETRY;
+			outcome->host_failed = true;
+			break;
+		case ANSWER_UNTRUSTED:
+			outcome->host_failed = true;
+			break;
+		case ANSWER_REFUSED:
+			break;
+	}
+	outcome->error = pstrdup(answer->reason);
 }

@@ -16,6 +16,7 @@
 #include "event.h"
 #include "message.h"
 #include "mistake.h"
+#include "retry.h"
 
 #define ACTION_TYPE_NAMES "webhook, discord_message, chat_message, email"
 
@@ -30,13 +31,17 @@ typedef struct ActionDelivery
 typedef enum OutcomeClass
 {
 	OUTCOME_SUCCESS,
-	OUTCOME_FAILURE
+	OUTCOME_RETRY,				/* a failure that another attempt may mend */
+	OUTCOME_TERMINAL			/* one that it will not */
 } OutcomeClass;
 
 typedef struct Outcome
 {
 	OutcomeClass class;
 	bool		undelivered;	/* a failure of which nothing can have arrived */
+	bool		host_failed;	/* … and which is the host's, not the hook's */
+	bool		uncounted;		/* OUTCOME_RETRY, and this was no attempt */
+	bool		disable;		/* the hook is never to be performed again */
 	char	   *error;			/* for the log; NULL for success */
 	int			status;			/* HTTP status, 0 when there was none */
 } Outcome;
@@ -49,13 +54,19 @@ typedef struct Action
 {
 	const struct ActionType *type;
 	const char *host;			/* "example.com:443": where requests go */
+	const char *destination;	/* what rate limits are for; NULL: the user's use of the host */
 	bool		keep_cooldown;	/* even when nothing was delivered */
+	bool		strict;			/* one after another, retries included */
+	int			concurrency;	/* requests under way at once; 0: no limit of its own */
+	int			timeout_ms;		/* 0: the setting's */
+	RetryPolicy retry;
 } Action;
 
 typedef struct ActionType
 {
 	const char *name;
 	bool		sends_chat;		/* which the hook may then see as an event */
+	RetryDefaults retry;
 
 	/* Compile action_config; NULL with *error filled in when it is wrong. */
 	Action	   *(*compile) (const Jsonb *config, Mistake *error);
@@ -64,8 +75,8 @@ typedef struct ActionType
 	bool		(*build) (const Action *action, const ActionDelivery *delivery,
 						  Message *message, Mistake *error);
 
-	/* Judge an answer.  The hook may have changed meanwhile. */
-	void		(*judge) (const Answer *answer, Outcome *outcome);
+	/* Judge an answer; the hook may have changed meanwhile. */
+	void		(*judge) (const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
 } ActionType;
 
 /* The type of that name, or NULL. */
@@ -74,13 +85,18 @@ extern const ActionType *action_type_find(const char *name);
 /* Does an action of that type write chat messages?  False for unknown types. */
 extern bool action_type_sends_chat(const char *name);
 
+/* Why a type without build() does nothing. */
+extern char *action_not_performed(const char *type_name);
+
 /* Compile the action of a hook; handles unknown types, NULL and what is common. */
 extern Action *action_compile(const char *type, const Jsonb *config, Mistake *error);
 
 extern Action *webhook_compile(const Jsonb *config, Mistake *error);
 extern bool webhook_build(const Action *action, const ActionDelivery *delivery,
 						  Message *message, Mistake *error);
-extern void webhook_judge(const Answer *answer, Outcome *outcome);
+
+/* Judge an answer as HTTP means it. */
+extern void action_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
 
 /* A string setting; NULL when absent.  False, with *error filled in, when it is no string. */
 extern bool action_string(const Jsonb *config, const char *key, const char *example,

@@ -6,8 +6,7 @@
  * Settings: url (required; variables in path and query only), method,
  * headers (an object of strings; variables allowed), body (JSON whose strings
  * are templates) or body_template (a text; JSON when it parses as JSON).
- * Without either the body is a JSON object of fixed shape.  Any 2xx answer is
- * success.
+ * Without either the body is a JSON object of fixed shape.
  *
  * Pure.
  *
@@ -443,31 +442,4 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 	message->body = body.data;
 	message->body_length = body.len;
 	return true;
-}
-
-void
-webhook_judge(const Answer *answer, Outcome *outcome)
-{
-	outcome->class = OUTCOME_FAILURE;
-	outcome->status = 0;
-	outcome->undelivered = answer->kind != ANSWER_UNKNOWN;
-
-	if (answer->kind != ANSWER_STATUS)
-	{
-		outcome->error = pstrdup(answer->reason);
-		return;
-	}
-
-	outcome->status = answer->status;
-	if (answer->status >= 200 && answer->status <= 299)
-	{
-		outcome->class = OUTCOME_SUCCESS;
-		outcome->undelivered = false;
-		outcome->error = NULL;
-	}
-	else if (answer->status >= 300 && answer->status <= 399)
-		outcome->error = psprintf("HTTP %d: redirect to \"%s\" refused", answer->status,
-								  answer->location);
-	else
-		outcome->error = psprintf("HTTP %d", answer->status);
 }

@@ -38,6 +38,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -125,6 +126,7 @@ typedef struct TableScan
 
 static MemoryContext backlog_context = NULL;	/* all that is kept */
 static MemoryContext events_context = NULL; /* events that were handed out */
+static Size bytes = 0;			/* … of those that were begun and are open */
 static acked_hash *acked = NULL;	/* until all of the old backlog is read */
 static Acks acks[QUEUE_TABLES];
 
@@ -288,11 +290,11 @@ backlog_open(void)
 static bool
 was_acked(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
 {
-	if (event->acked == NULL)
+	if (event->place.acked == NULL)
 		return false;
-	for (int i = 0; i < event->acked->n; i++)
+	for (int i = 0; i < event->place.acked->n; i++)
 	{
-		const AckedHook *candidate = &event->acked->hooks[i];
+		const AckedHook *candidate = &event->place.acked->hooks[i];
 
 		if (candidate->admitted == admitted &&
 			memcmp(&candidate->hook, hook, UUID_LEN) == 0)
@@ -316,7 +318,7 @@ backlog_was_admitted(const QueuedEvent *event, const pg_uuid_t *hook)
 static void
 add_ack(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
 {
-	Acks	   *a = &acks[event->table];
+	Acks	   *a = &acks[event->place.table];
 
 	if (a->n == a->allocated)
 	{
@@ -335,8 +337,8 @@ add_ack(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
 		MemoryContextSwitchTo(previous);
 	}
 
-	a->xids[a->n] = UInt64GetDatum(event->xid);
-	a->ns[a->n] = Int32GetDatum(event->n);
+	a->xids[a->n] = UInt64GetDatum(event->place.xid);
+	a->ns[a->n] = Int32GetDatum(event->place.n);
 	a->hook_nulls[a->n] = hook == NULL;
 	a->hooks[a->n] = (Datum) 0;
 	if (hook != NULL)
@@ -351,13 +353,32 @@ add_ack(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
 }
 
 void
-backlog_done(QueuedEvent *event)
+backlog_begin(QueuedEvent *event)
 {
-	add_ack(event, NULL, false);
-	acks[event->table].events++;
-	if (event->acked)
-		pfree(event->acked);
+	event->open = 1;
+	bytes += event->size;
+}
+
+void
+backlog_close(QueuedEvent *event)
+{
+	if (--event->open > 0)
+		return;
+	if (event->place.table >= 0)
+	{
+		add_ack(event, NULL, false);
+		acks[event->place.table].events++;
+	}
+	if (event->place.acked)
+		pfree(event->place.acked);
+	bytes -= event->size;
 	pfree(event);
+}
+
+Size
+backlog_bytes(void)
+{
+	return bytes;
 }
 
 void
@@ -542,77 +563,137 @@ commit_lsn(HeapTuple tuple)
 	return TransactionIdGetCommitLSN(HeapTupleHeaderGetXmin(tuple->t_data));
 }
 
-/* Make an event of a row; NULL when it was done before. */
+QueuedEvent *
+backlog_event_make(const Event *event, Size data_size, const char *refused)
+{
+	Size		platform_size = event->platform ? MAXALIGN(strlen(event->platform) + 1) : 0;
+	Size		refused_size = refused ? MAXALIGN(strlen(refused) + 1) : 0;
+	Size		size = MAXALIGN(sizeof(QueuedEvent)) + MAXALIGN(data_size) + platform_size +
+		refused_size;
+	QueuedEvent *copy = MemoryContextAlloc(events_context, size);
+	char	   *place = (char *) copy + MAXALIGN(sizeof(QueuedEvent));
+
+	memset(copy, 0, sizeof(QueuedEvent));
+	copy->event = *event;
+	copy->data_size = data_size;
+	copy->place.table = -1;
+	copy->size = size;
+
+	if (event->data)
+	{
+		copy->event.data = memcpy(place, event->data, data_size);
+		place += MAXALIGN(data_size);
+	}
+	if (event->platform)
+	{
+		copy->event.platform = strcpy(place, event->platform);
+		place += platform_size;
+	}
+	if (refused)
+		copy->refused = strcpy(place, refused);
+	return copy;
+}
+
+/* Make an event of a row of a queue table. */
 static QueuedEvent *
-make_event(TableScan *scan)
+make_event(HeapTuple tuple, TupleDesc desc, const QueuePlace *place)
 {
 	Datum		values[Natts_queue];
 	bool		nulls[Natts_queue];
-	AckedRow   *was = acked ? acked_lookup(acked, scan->key) : NULL;
-	text	   *type_name;
-	char	   *platform = NULL;
-	char	   *refused = NULL;
-	Jsonb	   *data = NULL;
-	Size		size = MAXALIGN(sizeof(QueuedEvent));
+	Event		event = {0};
 	Size		data_size = 0;
-	QueuedEvent *event;
-	char	   *place;
-	int			type;
+	char	   *refused = NULL;
+	text	   *type_name;
+	QueuedEvent *queued;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+
+	event.id = *DatumGetUUIDP(values[Anum_queue_event_id - 1]);
+	event.user_id = *DatumGetUUIDP(values[Anum_queue_user_id - 1]);
+	type_name = DatumGetTextPP(values[Anum_queue_event_type - 1]);
+	event.type = trigger_type_parse(VARDATA_ANY(type_name), VARSIZE_ANY_EXHDR(type_name));
+	event.time = DatumGetTimestampTz(values[Anum_queue_event_time - 1]);
+	if (!nulls[Anum_queue_platform - 1])
+		event.platform = TextDatumGetCString(values[Anum_queue_platform - 1]);
+	if (!nulls[Anum_queue_data - 1])
+	{
+		Jsonb	   *data = DatumGetJsonbP(values[Anum_queue_data - 1]);
+
+		event.data = &data->root;
+		data_size = VARSIZE(data) - VARHDRSZ;
+	}
+	if (!nulls[Anum_queue_refused - 1])
+		refused = TextDatumGetCString(values[Anum_queue_refused - 1]);
+
+	queued = backlog_event_make(&event, data_size, refused);
+	queued->place = *place;
+	queued->queued_at = DatumGetTimestampTz(values[Anum_queue_queued_at - 1]);
+	queued->new_hooks = DatumGetBool(values[Anum_queue_new_hooks - 1]);
+	if (!nulls[Anum_queue_request - 1])
+		queued->request = queue_request_parse(TextDatumGetCString(values[Anum_queue_request - 1]));
+	if (!nulls[Anum_queue_hook_id - 1])
+		queued->hook_id = *DatumGetUUIDP(values[Anum_queue_hook_id - 1]);
+	return queued;
+}
+
+/* The event of the row that a scan is at; NULL when it was done before. */
+static QueuedEvent *
+scanned_event(TableScan *scan)
+{
+	AckedRow   *was = acked ? acked_lookup(acked, scan->key) : NULL;
+	QueuePlace	place = {
+		.xid = scan->key.xid,
+		.n = scan->key.n,
+		.table = scan->table,
+		.tid = scan->tuple->t_self,
+		.acked = was ? was->hooks : NULL
+	};
 
 	if (was != NULL && was->done)
 		return NULL;
+	return make_event(scan->tuple, RelationGetDescr(scan->heap), &place);
+}
 
-	heap_deform_tuple(scan->tuple, RelationGetDescr(scan->heap), values, nulls);
+QueuePlace
+backlog_park(QueuedEvent *event)
+{
+	QueuePlace	place = event->place;
 
-	if (!nulls[Anum_queue_platform - 1])
-	{
-		platform = TextDatumGetCString(values[Anum_queue_platform - 1]);
-		size += MAXALIGN(strlen(platform) + 1);
-	}
-	if (!nulls[Anum_queue_refused - 1])
-	{
-		refused = TextDatumGetCString(values[Anum_queue_refused - 1]);
-		size += MAXALIGN(strlen(refused) + 1);
-	}
-	if (!nulls[Anum_queue_data - 1])
-	{
-		data = DatumGetJsonbP(values[Anum_queue_data - 1]);
-		data_size = VARSIZE(data) - VARHDRSZ;
-		size += MAXALIGN(data_size);
-	}
-	type_name = DatumGetTextPP(values[Anum_queue_event_type - 1]);
-	type = trigger_type_parse(VARDATA_ANY(type_name), VARSIZE_ANY_EXHDR(type_name));
+	bytes -= event->size;
+	pfree(event);
+	return place;
+}
 
-	event = MemoryContextAlloc(events_context, size);
-	place = (char *) event + MAXALIGN(sizeof(QueuedEvent));
-	event->event.id = *DatumGetUUIDP(values[Anum_queue_event_id - 1]);
-	event->event.user_id = *DatumGetUUIDP(values[Anum_queue_user_id - 1]);
-	event->event.type = type;
-	event->event.time = DatumGetTimestampTz(values[Anum_queue_event_time - 1]);
-	event->event.platform = NULL;
-	event->event.data = NULL;
-	event->xid = scan->key.xid;
-	event->n = scan->key.n;
-	event->table = scan->table;
-	event->queued_at = DatumGetTimestampTz(values[Anum_queue_queued_at - 1]);
-	event->refused = NULL;
-	event->new_hooks = DatumGetBool(values[Anum_queue_new_hooks - 1]);
-	event->size = size;
-	event->open = 0;
-	event->acked = was ? was->hooks : NULL;
+/*
+ * Nothing moves the rows of a queue table, which is not emptied either while
+ * one of them is outstanding; but somebody may have rewritten it by hand.
+ */
+QueuedEvent *
+backlog_unpark(const QueuePlace *place)
+{
+	Relation	relation = table_open(queue_table(place->table), AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(relation);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	QueuedEvent *event = NULL;
+	ItemPointerData tid = place->tid;
 
-	if (data)
+	if (table_tuple_fetch_row_version(relation, &tid,
+									  GetActiveSnapshot(), slot))
 	{
-		event->event.data = memcpy(place, &data->root, data_size);
-		place += MAXALIGN(data_size);
+		bool		should_free;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+		bool		isnull;
+
+		if (DatumGetUInt64(heap_getattr(tuple, Anum_queue_xid, desc, &isnull)) == place->xid &&
+			DatumGetInt32(heap_getattr(tuple, Anum_queue_n, desc, &isnull)) == place->n)
+			event = make_event(tuple, desc, place);
 	}
-	if (platform)
-	{
-		event->event.platform = strcpy(place, platform);
-		place += MAXALIGN(strlen(platform) + 1);
-	}
-	if (refused)
-		event->refused = strcpy(place, refused);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, AccessShareLock);
+	if (event == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("queue table \"queue_%d\" was rewritten while in use", place->table)));
 	return event;
 }
 
@@ -653,7 +734,7 @@ read_range(WindowPage *page, TableScan *scans, int nscans, XidRange range, int32
 		if (!instant_includes(&since, first->key.xid) &&
 			instant_includes(&until, first->key.xid))
 		{
-			QueuedEvent *event = make_event(first);
+			QueuedEvent *event = scanned_event(first);
 
 			if (event != NULL)
 			{
@@ -706,7 +787,7 @@ compare_events(const void *a, const void *b)
 
 	if (x->queued_at != y->queued_at)
 		return x->queued_at < y->queued_at ? -1 : 1;
-	return compare_keys((RowKey) {x->xid, x->n}, (RowKey) {y->xid, y->n});
+	return compare_keys((RowKey) {x->place.xid, x->place.n}, (RowKey) {y->place.xid, y->place.n});
 }
 
 /*
@@ -721,7 +802,7 @@ sort_page(WindowPage *page)
 		TimestampTz queued_at = page->events[first]->queued_at;
 
 		for (below = first + 1;
-			 below < page->n && page->events[below]->xid == page->events[first]->xid; below++)
+			 below < page->n && page->events[below]->place.xid == page->events[first]->place.xid; below++)
 			queued_at = Max(queued_at, page->events[below]->queued_at);
 		for (int i = first; i < below; i++)
 			page->events[i]->queued_at = queued_at;
@@ -775,7 +856,7 @@ backlog_read(int max_events, Size max_bytes, void (*take) (QueuedEvent *event))
 		instant_move();
 	sort_page(&page);
 	for (int i = 0; i < page.n; i++)
-		outstanding[page.events[i]->table]++;
+		outstanding[page.events[i]->place.table]++;
 	MemoryContextSwitchTo(previous);
 	for (int i = 0; i < page.n; i++)
 		take(page.events[i]);

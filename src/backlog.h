@@ -10,24 +10,43 @@
 #ifndef HOOKS_BACKLOG_H
 #define HOOKS_BACKLOG_H
 
+#include "storage/itemptr.h"
+
 #include "event.h"
+#include "queue.h"
 
 typedef struct AckedHooks AckedHooks;
 
-/* An event read from the queue: one chunk of memory, values included. */
+/* Which row of the queue: transaction, and number in it; in which table, and where. */
+typedef struct QueuePlace
+{
+	uint64		xid;
+	int32		n;
+	int16		table;			/* -1: it is not in the queue */
+	ItemPointerData tid;
+	AckedHooks *acked;			/* what was done of it before a restart, or NULL */
+} QueuePlace;
+
+/*
+ * An event to be delivered: read from the queue, or with a delivery that was
+ * aside.  One chunk of memory, values included.
+ */
 typedef struct QueuedEvent
 {
 	Event		event;
-	uint64		xid;			/* with n: which row of the queue this is */
-	int32		n;
-	int			table;			/* … and in which table */
+	Size		data_size;		/* of event.data, in bytes */
+	QueuePlace	place;
 	TimestampTz queued_at;
+	QueueRequest request;
+	pg_uuid_t	hook_id;		/* of a request */
 	const char *refused;		/* why it can only fail, or NULL */
 	bool		new_hooks;		/* its transaction changed hooks as well */
 	Size		size;
-	int			open;			/* deliveries that are not done yet */
-	AckedHooks *acked;			/* what was done of it before a restart, or NULL */
+	int			open;			/* parts that are not done yet */
 } QueuedEvent;
+
+/* A copy of the event and what it points to, with everything else zero, in no queue. */
+extern QueuedEvent *backlog_event_make(const Event *event, Size data_size, const char *refused);
 
 /* Read the acknowledgements of a previous worker; once, before reading. */
 extern void backlog_open(void);
@@ -46,8 +65,24 @@ extern bool backlog_has_more(void);
 extern bool backlog_was_done(const QueuedEvent *event, const pg_uuid_t *hook);
 extern bool backlog_was_admitted(const QueuedEvent *event, const pg_uuid_t *hook);
 
-/* The event is done with: acknowledge it with the next write, and free it. */
-extern void backlog_done(QueuedEvent *event);
+/* The event is being looked at, which is one open part of it. */
+extern void backlog_begin(QueuedEvent *event);
+
+/*
+ * One of the event's open parts is done with.  When it was the last, the event
+ * is acknowledged with the next write, and freed.
+ */
+extern void backlog_close(QueuedEvent *event);
+
+/* Memory of events that have open parts. */
+extern Size backlog_bytes(void);
+
+/*
+ * Let go of an event that was begun, which stays in the queue, and read it again later, by
+ * what is returned.  Reading needs a transaction.
+ */
+extern QueuePlace backlog_park(QueuedEvent *event);
+extern QueuedEvent *backlog_unpark(const QueuePlace *place);
 
 /* Of the event, which stays open, this hook's delivery is done, or admitted. */
 extern void backlog_done_hook(const QueuedEvent *event, const pg_uuid_t *hook);

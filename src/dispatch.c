@@ -1,197 +1,115 @@
 /*-------------------------------------------------------------------------
  *
  * dispatch.c
- *		One event's way through the worker: match → schedule → action →
- *		transport → log.
+ *		From events to deliveries: match → schedule.
  *
  * An event makes one delivery per hook that fires.  What is decided at once
- * (skips, mistakes) becomes a log row at once; a delivery becomes one when
- * its answer is in.  The event is acknowledged as a whole when nothing of it
- * is open any more; while something is, what is done of it is acknowledged
- * hook by hook, so that a crash repeats only what was under way.
+ * (skips, mistakes) becomes a log row at once.  The event is acknowledged as
+ * a whole when nothing of it is open any more; while something is, what is
+ * done of it is acknowledged hook by hook, so that a crash repeats only what
+ * was under way.
  *
- * An error while an event is matched or a message is built is this hook's
- * failure: it goes to the log, and the next one is tried.  Nothing in here
- * needs a transaction but the loading of hooks.
+ * A user may have only so many deliveries waiting in memory.  Past that the
+ * user's events are parked: they stay in the queue, and only their places are
+ * remembered, until there is room.  So one user's flood leaves the others'
+ * events no further behind than their own.
+ *
+ * An error while an event is matched is this hook's failure: it goes to the
+ * log, and the next one is tried.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "lib/ilist.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/snapmgr.h"
 
+#include "delivery.h"
 #include "dispatch.h"
-#include "log.h"
-#include "schedule.h"
-#include "settings.h"
+#include "hook.h"
 #include "shared.h"
-#include "transport.h"
 
-typedef struct Delivery
+/* Deliveries of a user that wait in memory before events are parked; half of it brings them back. */
+#define MAX_WAITING_OF_USER 1000
+
+/* Parked events read at once. */
+#define UNPARK_PAGE 256
+
+/* What was taken and not matched yet. */
+typedef struct Taken
 {
-	Scheduled	scheduled;		/* must be first */
-	dlist_node	hook_link;
-	Hook	   *hook;
 	QueuedEvent *event;
-	TimestampTz taken;			/* the cooldown it took … */
-	TimestampTz before;			/* … and what was there before */
-	bool		keep_cooldown;
-	bool		admission_marked;
-	const ActionType *type;		/* from the start on */
-	TimestampTz started_at;
-} Delivery;
+	bool		parked;			/* it was, and must not be again */
+	bool		fulfilled;		/* it is a request, which was done */
+	bool		back;			/* it is a delivery that was aside: */
+	Aside		aside;
+} Taken;
 
-static Schedule *schedule = NULL;
+typedef struct ParkedUser
+{
+	pg_uuid_t	user;			/* key */
+	QueuePlace *places;
+	int			first;			/* those before have come back */
+	int			n;
+	int			allocated;
+} ParkedUser;
+
 static DatabaseSlot *slot = NULL;
-static MemoryContext deliveries_context = NULL;
-static MemoryContext scratch = NULL;	/* for one event or message at a time */
-static ResourceOwner owner = NULL;	/* of cryptographic contexts, outside transactions */
-static Size bytes = 0;
-
-/* Events that were taken and not matched yet. */
-static QueuedEvent **taken = NULL;
+static MemoryContext scratch = NULL;	/* for one event at a time */
+static Taken *taken = NULL;
 static int	ntaken = 0;
 static int	taken_allocated = 0;
+static HTAB *parked_users = NULL;
 
 void
 dispatch_init(void)
 {
-	MemoryContext previous = MemoryContextSwitchTo(TopMemoryContext);
+	HASHCTL		control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(ParkedUser)};
 
 	slot = shared_my_slot();
-	schedule = schedule_create();
-	deliveries_context = SlabContextCreate(TopMemoryContext, "hooks deliveries",
-										   SLAB_DEFAULT_BLOCK_SIZE, sizeof(Delivery));
-	scratch = AllocSetContextCreate(TopMemoryContext, "hooks scratch", ALLOCSET_DEFAULT_SIZES);
-	owner = ResourceOwnerCreate(NULL, "hooks deliveries");
-	MemoryContextSwitchTo(previous);
-	dispatch_reload();
-}
-
-void
-dispatch_reload(void)
-{
-	schedule_set_limits(schedule, (ScheduleLimits)
-						{
-							.total = hooks_max_in_flight,
-							.per_user = hooks_max_in_flight_per_user,
-							.per_host = hooks_max_in_flight_per_host
-						});
-}
-
-static void
-show_gauges(void)
-{
-	shared_set(slot, STAT_WAITING, schedule_waiting(schedule));
-	shared_set(slot, STAT_IN_FLIGHT, schedule_in_flight(schedule));
+	scratch = AllocSetContextCreate(TopMemoryContext, "hooks matching", ALLOCSET_DEFAULT_SIZES);
+	parked_users = hash_create("hooks parked users", 64, &control, HASH_ELEM | HASH_BLOBS);
 }
 
 /* ----------
- * The end of an event, a delivery, an attempt
+ * Taking
  * ----------
  */
 
-/* One part of the event is done; the rest may be. */
-static void
-close_part(QueuedEvent *event)
-{
-	if (--event->open > 0)
-		return;
-	bytes -= event->size;
-	backlog_done(event);
-}
-
-static void
-write_log(const Hook *hook, const QueuedEvent *event, LogStatus status, const char *error,
-		  TimestampTz at)
-{
-	LogRow		row = {
-		.hook_id = hook->id,
-		.user_id = event->event.user_id,
-		.event_id = event->event.id,
-		.trigger_type = hook->type,
-		.action_type = hook->action_name,
-		.status = status,
-		.error = error,
-		.executed_at = at,
-		.attempt = 1
-	};
-
-	log_add(&row);
-}
-
-static void
-write_skip(const Hook *hook, const QueuedEvent *event, LogStatus status, TimestampTz now)
-{
-	bool		cooldown = status == LOG_SKIPPED_COOLDOWN;
-
-	shared_count(slot, cooldown ? STAT_SKIPPED_COOLDOWN : STAT_SKIPPED_CONDITION, 1);
-	if (hooks_log_skips == LOG_SKIPS_ALL ||
-		(hooks_log_skips == LOG_SKIPS_COOLDOWN && cooldown))
-		write_log(hook, event, status, NULL, now);
-}
-
-static void
-write_failure(const Hook *hook, const QueuedEvent *event, const char *error, TimestampTz now)
-{
-	shared_count(slot, STAT_FAILED, 1);
-	write_log(hook, event, LOG_FAILURE, error, now);
-}
-
-/* The delivery is over, whatever came of it. */
-static void
-end_delivery(Delivery *delivery)
-{
-	Hook	   *hook = delivery->hook;
-	QueuedEvent *event = delivery->event;
-
-	schedule_done(schedule, &delivery->scheduled);
-	if (event->open > 1)
-		backlog_done_hook(event, &hook->id);
-	close_part(event);
-	dlist_delete(&delivery->hook_link);
-	pfree(delivery);
-	hook_release(hook);
-}
-
-/* Nothing was sent: the hook may fire again. */
-static void
-return_cooldown(Delivery *delivery)
-{
-	if (!delivery->keep_cooldown)
-		hook_give_back(delivery->hook, delivery->taken, delivery->before);
-}
-
-static void
-fail_unsent(Delivery *delivery, const char *error)
-{
-	write_failure(delivery->hook, delivery->event, error, GetCurrentTimestamp());
-	return_cooldown(delivery);
-	end_delivery(delivery);
-}
-
-/* ----------
- * Match
- * ----------
- */
-
-void
-dispatch_take(QueuedEvent *event)
+static Taken *
+take(QueuedEvent *event)
 {
 	if (ntaken == taken_allocated)
 	{
 		int			n = taken_allocated ? taken_allocated * 2 : 1024;
 
-		taken = taken ? repalloc(taken, sizeof(QueuedEvent *) * n)
-			: MemoryContextAlloc(TopMemoryContext, sizeof(QueuedEvent *) * n);
+		taken = taken ? repalloc(taken, sizeof(Taken) * n)
+			: MemoryContextAlloc(TopMemoryContext, sizeof(Taken) * n);
 		taken_allocated = n;
 	}
-	taken[ntaken++] = event;
-	bytes += event->size;
+	taken[ntaken].event = event;
+	taken[ntaken].parked = taken[ntaken].fulfilled = taken[ntaken].back = false;
+	return &taken[ntaken++];
+}
+
+void
+dispatch_take(QueuedEvent *event)
+{
+	(void) take(event);
+	backlog_begin(event);
 	shared_count(slot, STAT_EVENTS_READ, 1);
+}
+
+void
+dispatch_take_back(const Aside *aside, QueuedEvent *event)
+{
+	Taken	   *t = take(event);
+
+	t->back = true;
+	t->aside = *aside;
+	if (aside->error)
+		t->aside.error = MemoryContextStrdup(TopMemoryContext, aside->error);
 }
 
 bool
@@ -217,26 +135,79 @@ needs_hooks(const QueuedEvent *event)
 }
 
 bool
-dispatch_needs_hooks(void)
+dispatch_needs_preparing(void)
 {
 	for (int i = 0; i < ntaken; i++)
 	{
-		if (needs_hooks(taken[i]))
+		if (needs_hooks(taken[i].event) ||
+			(taken[i].event->request != QUEUE_EVENT && !taken[i].fulfilled))
 			return true;
 	}
 	return false;
 }
 
+/* ----------
+ * Requests
+ * ----------
+ */
+
+/* Have the hooks that would fire for the event do so again; or the one that is named. */
+static void
+replay(const QueuedEvent *event)
+{
+	UserHooks  *user = hooks_of(&event->event.user_id);
+
+	for (int i = 0; user != NULL && i < user->nhooks; i++)
+	{
+		Hook	   *hook = user->hooks[i];
+		Occasion	occasion = {&event->event, hook->id, hook->name};
+
+		if (event->request == QUEUE_REDELIVER &&
+			memcmp(&hook->id, &event->hook_id, UUID_LEN) != 0)
+			continue;
+		if (!hook->enabled || hook->type != event->event.type || hook->action == NULL)
+			continue;
+		if (event->request == QUEUE_REPLAY && !condition_matches(hook->condition, &occasion))
+			continue;
+		delivery_replay(hook, event);
+	}
+}
+
+/* Do what somebody asks for. */
+static void
+fulfil(const QueuedEvent *event)
+{
+	Hook	   *hook;
+
+	switch (event->request)
+	{
+		case QUEUE_REDELIVER:
+		case QUEUE_REPLAY:
+			replay(event);
+			break;
+		case QUEUE_CANCEL:
+			hook = hook_find(&event->event.user_id, &event->hook_id);
+			if (hook != NULL)
+				delivery_cancel(hook, event);
+			break;
+		case QUEUE_RESUME:
+			aside_resume(&event->hook_id, &event->event.id, GetCurrentTimestamp());
+			break;
+		case QUEUE_EVENT:
+			break;
+	}
+}
+
 void
-dispatch_load_hooks(void)
+dispatch_prepare(void)
 {
 	pg_uuid_t  *users = palloc(sizeof(pg_uuid_t) * Max(ntaken, 1));
 	int			n = 0;
 
 	for (int i = 0; i < ntaken; i++)
 	{
-		if (needs_hooks(taken[i]))
-			users[n++] = taken[i]->event.user_id;
+		if (needs_hooks(taken[i].event))
+			users[n++] = taken[i].event->event.user_id;
 	}
 	if (n > 0)
 	{
@@ -251,39 +222,21 @@ dispatch_load_hooks(void)
 		hooks_load(users, distinct);
 	}
 	pfree(users);
+
+	/* Requests are done with here, because they look into tables. */
+	for (int i = 0; i < ntaken; i++)
+	{
+		if (taken[i].event->request == QUEUE_EVENT || taken[i].fulfilled)
+			continue;
+		fulfil(taken[i].event);
+		taken[i].fulfilled = true;
+	}
 }
 
-static void
-add_delivery(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked)
-{
-	Delivery   *delivery = MemoryContextAllocZero(deliveries_context, sizeof(Delivery));
-
-	delivery->hook = hook;
-	delivery->event = event;
-	delivery->taken = hook->last_admitted;
-	delivery->before = before;
-	delivery->keep_cooldown = hook->action->keep_cooldown;
-	delivery->admission_marked = marked;
-	dlist_push_tail(&hook->deliveries, &delivery->hook_link);
-	event->open++;
-	schedule_add(schedule, &delivery->scheduled, &event->event.user_id,
-				 event->event.type, hook->action->host);
-}
-
-static const char *
-not_performed(const Hook *hook)
-{
-	return psprintf("action type \"%s\" is not performed by this version of hooks",
-					hook->action_name);
-}
-
-static Occasion
-occasion_of(const Hook *hook, const QueuedEvent *event)
-{
-	Occasion	occasion = {&event->event, hook->id, hook->name};
-
-	return occasion;
-}
+/* ----------
+ * Matching
+ * ----------
+ */
 
 /* Decide what a hook does about an event; true when that makes a delivery. */
 static bool
@@ -292,19 +245,19 @@ match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
 	const char *why = event->refused ? event->refused : hook->mistake;
 	TimestampTz before = hook->last_admitted;
 	bool		admitted = backlog_was_admitted(event, &hook->id);
-	Occasion	occasion = occasion_of(hook, event);
+	Occasion	occasion = {&event->event, hook->id, hook->name};
 
 	if (why != NULL)
-		write_failure(hook, event, why, now);
+		delivery_refuse(hook, event, why, now);
 	else if (!admitted && !condition_matches(hook->condition, &occasion))
-		write_skip(hook, event, LOG_SKIPPED_CONDITION, now);
+		delivery_skip(hook, event, false, now);
 	else if (hook->action->type->build == NULL)
-		write_failure(hook, event, not_performed(hook), now);
+		delivery_refuse(hook, event, action_not_performed(hook->action_name), now);
 	else if (!admitted && !hook_admit(hook, now))
-		write_skip(hook, event, LOG_SKIPPED_COOLDOWN, now);
+		delivery_skip(hook, event, true, now);
 	else
 	{
-		add_delivery(hook, event, before, admitted);
+		delivery_add(hook, event, before, admitted);
 		return true;
 	}
 	return false;
@@ -328,7 +281,7 @@ match_hook_safely(Hook *hook, QueuedEvent *event, TimestampTz now)
 		MemoryContextSwitchTo(scratch);
 		error = CopyErrorData();
 		FlushErrorState();
-		write_failure(hook, event, psprintf("event could not be processed: %s", error->message), now);
+		delivery_refuse(hook, event, psprintf("event could not be processed: %s", error->message), now);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(previous);
@@ -345,7 +298,6 @@ match_event(QueuedEvent *event)
 	const pg_uuid_t **decided;
 	int			ndecided = 0;
 
-	event->open = 1;			/* until all hooks have been looked at */
 	if (user != NULL && user->nhooks > 0)
 	{
 		user->used_at = now;
@@ -354,7 +306,8 @@ match_event(QueuedEvent *event)
 		{
 			Hook	   *hook = user->hooks[i];
 
-			if (hook->type != event->event.type || backlog_was_done(event, &hook->id))
+			if (!hook->enabled || hook->type != event->event.type ||
+				backlog_was_done(event, &hook->id))
 				continue;
 			if (!match_hook_safely(hook, event, now))
 				decided[ndecided++] = &hook->id;
@@ -365,225 +318,120 @@ match_event(QueuedEvent *event)
 			backlog_done_hook(event, decided[i]);
 		pfree(decided);
 	}
-	close_part(event);
+	backlog_close(event);
+}
+
+/* ----------
+ * Parking
+ * ----------
+ */
+
+/* Must the event wait in the queue until its user has fewer deliveries waiting? */
+static bool
+must_park(const QueuedEvent *event)
+{
+	/* Behind others that are parked, to keep the order. */
+	if (hash_get_num_entries(parked_users) > 0 &&
+		hash_search(parked_users, &event->event.user_id, HASH_FIND, NULL) != NULL)
+		return true;
+	return delivery_user_waiting(&event->event.user_id) >= MAX_WAITING_OF_USER;
+}
+
+static void
+park(QueuedEvent *event)
+{
+	bool		found;
+	ParkedUser *user = hash_search(parked_users, &event->event.user_id, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		user->first = user->n = user->allocated = 0;
+		user->places = NULL;
+	}
+	if (user->n == user->allocated)
+	{
+		Size		size;
+
+		user->allocated = user->allocated ? user->allocated * 2 : 256;
+		size = sizeof(QueuePlace) * user->allocated;
+		user->places = user->places ? repalloc_huge(user->places, size)
+			: MemoryContextAllocHuge(TopMemoryContext, size);
+	}
+	user->places[user->n++] = backlog_park(event);
+}
+
+static bool
+may_come_back(const ParkedUser *user)
+{
+	return delivery_user_waiting(&user->user) < MAX_WAITING_OF_USER / 2;
+}
+
+bool
+dispatch_wants_parked(void)
+{
+	HASH_SEQ_STATUS status;
+	ParkedUser *user;
+
+	if (hash_get_num_entries(parked_users) == 0)
+		return false;
+	hash_seq_init(&status, parked_users);
+	while ((user = hash_seq_search(&status)) != NULL)
+	{
+		if (may_come_back(user))
+		{
+			hash_seq_term(&status);
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+dispatch_take_parked(void)
+{
+	HASH_SEQ_STATUS status;
+	ParkedUser *user;
+
+	hash_seq_init(&status, parked_users);
+	while ((user = hash_seq_search(&status)) != NULL)
+	{
+		if (!may_come_back(user))
+			continue;
+		for (int i = 0; i < UNPARK_PAGE && user->first < user->n; i++)
+		{
+			QueuedEvent *event = backlog_unpark(&user->places[user->first++]);
+
+			take(event)->parked = true;
+			backlog_begin(event);
+		}
+		if (user->first < user->n)
+			continue;
+		pfree(user->places);
+		hash_search(parked_users, &user->user, HASH_REMOVE, NULL);
+	}
 }
 
 void
 dispatch_match(void)
 {
 	for (int i = 0; i < ntaken; i++)
-		match_event(taken[i]);
-	ntaken = 0;
-	show_gauges();
-}
-
-/* ----------
- * Start
- * ----------
- */
-
-/* Make and start the request; returns why not, or NULL. */
-static const char *
-start_request(Delivery *delivery)
-{
-	Hook	   *hook = delivery->hook;
-	Message		message = {0};
-	Mistake		error = {0};
-	ActionDelivery what = {
-		.occasion = occasion_of(hook, delivery->event),
-		.now = delivery->started_at
-	};
-
-	what.id = occasion_delivery_id(&what.occasion);
-	if (!delivery->type->build(hook->action, &what, &message, &error))
-		return error.message;
-	if (!transport_start(&message, delivery))
-		return "out of memory";
-	return NULL;
-}
-
-static void
-start_delivery(Delivery *delivery)
-{
-	const char *volatile why = NULL;
-	MemoryContext previous = MemoryContextSwitchTo(scratch);
-	ResourceOwner previous_owner = CurrentResourceOwner;
-
-	CurrentResourceOwner = owner;
-	delivery->type = delivery->hook->action->type;
-	delivery->keep_cooldown = delivery->hook->action->keep_cooldown;
-	delivery->started_at = GetCurrentTimestamp();
-	PG_TRY();
 	{
-		why = start_request(delivery);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+		Taken	   *t = &taken[i];
+		QueuedEvent *event = t->event;
 
-		MemoryContextSwitchTo(scratch);
-		error = CopyErrorData();
-		FlushErrorState();
-		why = psprintf("message could not be built: %s", error->message);
-		ResourceOwnerRelease(owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, true);
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = previous_owner;
-
-	if (why == NULL)
-		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
-	else
-		fail_unsent(delivery, why);
-	MemoryContextSwitchTo(previous);
-	MemoryContextReset(scratch);
-}
-
-/*
- * Its hook may have changed while the delivery waited.  While somebody has
- * the hooks table locked, what was known before counts.
- */
-static void
-load_again(Delivery *delivery)
-{
-	MemoryContext context = CurrentMemoryContext;
-	pg_uuid_t	user_id = delivery->hook->user_id;
-
-	PG_TRY();
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		hooks_load(&user_id, 1);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-}
-
-void
-dispatch_start(void)
-{
-	Scheduled  *next;
-
-	while ((next = schedule_next(schedule)) != NULL)
-	{
-		Delivery   *delivery = (Delivery *) next;
-		Hook	   *hook = delivery->hook;
-
-		if (!hooks_are_current(&hook->user_id))
-			load_again(delivery);
-
-		/* A hook that was disabled or deleted starts nothing new. */
-		if (!hook->enabled || hook->type != delivery->event->event.type)
+		if (t->back)
 		{
-			return_cooldown(delivery);
-			end_delivery(delivery);
-			continue;
+			delivery_return(hook_find(&event->event.user_id, &t->aside.hook_id), &t->aside, event);
+			if (t->aside.error)
+				pfree((char *) t->aside.error);
 		}
-		if (hook->mistake)
-			fail_unsent(delivery, hook->mistake);
-		else if (hook->action->type->build == NULL)
-			fail_unsent(delivery, not_performed(hook));
+		else if (t->fulfilled)
+			backlog_close(event);
+		else if (!t->parked && must_park(event))
+			park(event);
 		else
-			start_delivery(delivery);
+			match_event(event);
 	}
-	show_gauges();
-}
-
-/* ----------
- * Answers
- * ----------
- */
-
-static void
-take_answer(Delivery *delivery, const Answer *answer)
-{
-	Outcome		outcome = {0};
-	LogRow		row = {
-		.hook_id = delivery->hook->id,
-		.user_id = delivery->event->event.user_id,
-		.event_id = delivery->event->event.id,
-		.trigger_type = delivery->event->event.type,
-		.action_type = delivery->type->name,
-		.executed_at = delivery->started_at,
-		.duration_ms = (int) ((answer->duration_us + 500) / 1000),
-		.attempt = 1
-	};
-
-	delivery->type->judge(answer, &outcome);
-	row.status = outcome.class == OUTCOME_SUCCESS ? LOG_SUCCESS : LOG_FAILURE;
-	row.error = outcome.error;
-	row.response_status = outcome.status;
-	log_add(&row);
-
-	shared_count(slot, outcome.class == OUTCOME_SUCCESS ? STAT_SUCCEEDED : STAT_FAILED, 1);
-	if (outcome.class == OUTCOME_FAILURE && outcome.undelivered)
-		return_cooldown(delivery);
-	end_delivery(delivery);
-}
-
-void
-dispatch_answers(void)
-{
-	MemoryContext previous = MemoryContextSwitchTo(scratch);
-	Answer		answer;
-	void	   *delivery;
-
-	while (transport_take(&answer, &delivery))
-	{
-		take_answer(delivery, &answer);
-		MemoryContextReset(scratch);
-	}
-	MemoryContextSwitchTo(previous);
-	show_gauges();
-}
-
-/*
- * Once last_triggered_at is written, a crash must not make the deliveries
- * that took it fall into their own cooldown: they are marked as admitted in
- * the same transaction.
- */
-void
-dispatch_about_to_write(Hook *hook)
-{
-	dlist_iter	iter;
-
-	if (hook->cooldown_seconds <= 0)
-		return;
-	dlist_foreach(iter, &hook->deliveries)
-	{
-		Delivery   *delivery = dlist_container(Delivery, hook_link, iter.cur);
-
-		if (delivery->admission_marked)
-			continue;
-		backlog_admitted_hook(delivery->event, &hook->id);
-		delivery->admission_marked = true;
-	}
-}
-
-int
-dispatch_waiting(void)
-{
-	return schedule_waiting(schedule);
-}
-
-int
-dispatch_in_flight(void)
-{
-	return schedule_in_flight(schedule);
-}
-
-Size
-dispatch_bytes(void)
-{
-	return bytes;
+	ntaken = 0;
+	delivery_show();
 }

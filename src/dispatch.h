@@ -1,55 +1,45 @@
 /*-------------------------------------------------------------------------
  *
  * dispatch.h
- *		One event's way through the worker: match → schedule → action →
- *		transport → log.
+ *		From events to deliveries: match → schedule.
+ *
+ * What was taken waits until the hooks of its users have been loaded, and is
+ * then matched with them.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef HOOKS_DISPATCH_H
 #define HOOKS_DISPATCH_H
 
+#include "aside.h"
 #include "backlog.h"
-#include "hook.h"
 
 extern void dispatch_init(void);
 
-/* Settings have changed. */
-extern void dispatch_reload(void);
-
-/* Take an event that was read from the queue. */
+/* Take an event, or a request, that was read from the queue. */
 extern void dispatch_take(QueuedEvent *event);
 
-/*
- * Must hooks be loaded before the events taken can be matched?  To be asked
- * after changes of hooks have been learnt of.  Loading needs a transaction.
- */
-extern bool dispatch_needs_hooks(void);
-extern void dispatch_load_hooks(void);
+/* Take a delivery that was aside. */
+extern void dispatch_take_back(const Aside *aside, QueuedEvent *event);
 
-/* Are there events that were taken and not matched? */
+/* Is there something that was taken and not matched? */
 extern bool dispatch_has_unmatched(void);
 
-/* Match the events taken with their users' hooks, which have been loaded. */
+/*
+ * Is a transaction needed before it can be matched?  To be asked after changes
+ * of hooks have been learnt of.  Then prepare in one.
+ */
+extern bool dispatch_needs_preparing(void);
+extern void dispatch_prepare(void);
+
+/* Make deliveries of what was taken. */
 extern void dispatch_match(void);
 
 /*
- * Start the deliveries whose turn it is.  Hooks that changed since are loaded
- * again, so call it outside transactions.
+ * Events of users who have very many deliveries waiting are parked: is there
+ * one that may come back?  Take some of them; needs a transaction.
  */
-extern void dispatch_start(void);
-
-/* Take the answers that have come in. */
-extern void dispatch_answers(void);
-
-/* The hook's last_triggered_at is about to be written. */
-extern void dispatch_about_to_write(Hook *hook);
-
-/* Deliveries that wait to start, and attempts under way. */
-extern int	dispatch_waiting(void);
-extern int	dispatch_in_flight(void);
-
-/* Memory of events that are not done. */
-extern Size dispatch_bytes(void);
+extern bool dispatch_wants_parked(void);
+extern void dispatch_take_parked(void);
 
 #endif							/* HOOKS_DISPATCH_H */

@@ -185,7 +185,7 @@ occasion_draw(const Occasion *occasion, uint32 salt)
 	return (double) (hash >> 11) / (double) (UINT64CONST(1) << 53);
 }
 
-char *
+pg_uuid_t
 occasion_delivery_id(const Occasion *occasion)
 {
 	uint8		digest[SHA1_DIGEST_LENGTH];
@@ -202,5 +202,5 @@ occasion_delivery_id(const Occasion *occasion)
 	memcpy(id.data, digest, UUID_LEN);
 	id.data[6] = (id.data[6] & 0x0f) | 0x50;
 	id.data[8] = (id.data[8] & 0x3f) | 0x80;
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
+	return id;
 }

@@ -84,10 +84,10 @@ extern pg_tz *time_zone_find(const char *name, int len);
 extern double occasion_draw(const Occasion *occasion, uint32 salt);
 
 /*
- * The id of what the hook delivers for the event, as text, palloc'd: a UUID
- * version 5 of the event's id in the hook's namespace, hence the same on every
- * attempt and after every restart.
+ * The id of what the hook delivers for the event: a UUID version 5 of the
+ * event's id in the hook's namespace, hence the same on every attempt and
+ * after every restart.
  */
-extern char *occasion_delivery_id(const Occasion *occasion);
+extern pg_uuid_t occasion_delivery_id(const Occasion *occasion);
 
 #endif							/* HOOKS_EVENT_H */

@@ -220,6 +220,23 @@ find_hook(UserHooks *user, const pg_uuid_t *id)
 	return NULL;
 }
 
+Hook *
+hook_find(const pg_uuid_t *user_id, const pg_uuid_t *hook_id)
+{
+	UserHooks  *user = hooks_of(user_id);
+
+	return user ? find_hook(user, hook_id) : NULL;
+}
+
+void
+hooks_pause_all(const pg_uuid_t *user_id)
+{
+	UserHooks  *user = hooks_of(user_id);
+
+	for (int i = 0; user != NULL && i < user->nhooks; i++)
+		user->hooks[i]->paused = true;
+}
+
 static Hook *
 make_hook(const pg_uuid_t *id, const pg_uuid_t *user_id)
 {
@@ -270,9 +287,10 @@ mark_dirty(Hook *hook, TimestampTz now)
 static void
 free_hook_if_unused(Hook *hook)
 {
-	if (hook->enabled || !dlist_is_empty(&hook->deliveries))
+	if (hook->listed || !dlist_is_empty(&hook->deliveries) || hook->health.disabling)
 		return;
 	mark_clean(hook);
+	health_forget(hook);
 	MemoryContextDelete(hook->context);
 	pfree(hook);
 }
@@ -319,7 +337,8 @@ compile_row(Hook *hook, HeapTuple row, TupleDesc desc)
 	MemoryContextReset(hook->context);
 	previous = MemoryContextSwitchTo(hook->context);
 
-	hook->enabled = true;
+	hook->enabled = !hook->health.disabling;
+	hook->paused = false;
 	hook->name = row_text(row, desc, LOAD_NAME);
 	hook->action_name = row_text(row, desc, LOAD_ACTION_TYPE);
 	hook->condition = NULL;
@@ -369,7 +388,7 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 	else
 		user->used_at = 0;
 	for (int i = 0; i < old.nhooks; i++)
-		old.hooks[i]->enabled = false;
+		old.hooks[i]->enabled = old.hooks[i]->listed = false;
 
 	user->version = as_of;
 	user->nhooks = 0;
@@ -386,6 +405,7 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 		if (hook == NULL)
 			hook = make_hook(id, user_id);
 		compile_row(hook, rows->vals[i], rows->tupdesc);
+		hook->listed = true;
 		user->hooks[user->nhooks++] = hook;
 	}
 
@@ -445,6 +465,7 @@ hooks_load(pg_uuid_t *users, int nusers)
 		load_user(&users[i], as_of, rows, from, next);
 	}
 	Assert(next == nrows);
+	health_load(argument, hook_find);
 	SPI_finish();
 }
 
@@ -463,13 +484,14 @@ hooks_forget_unused(TimestampTz now)
 		bool		busy = now - user->used_at < FORGET_AFTER;
 
 		for (int i = 0; i < user->nhooks && !busy; i++)
-			busy = user->hooks[i]->dirty || !dlist_is_empty(&user->hooks[i]->deliveries);
+			busy = user->hooks[i]->dirty || user->hooks[i]->health.dirty ||
+				user->hooks[i]->lane.aside > 0 || !dlist_is_empty(&user->hooks[i]->deliveries);
 		if (busy)
 			continue;
 
 		for (int i = 0; i < user->nhooks; i++)
 		{
-			user->hooks[i]->enabled = false;
+			user->hooks[i]->enabled = user->hooks[i]->listed = false;
 			free_hook_if_unused(user->hooks[i]);
 		}
 		if (user->hooks)
@@ -500,6 +522,36 @@ hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before)
 		return;
 	hook->last_admitted = before;
 	mark_dirty(hook, GetCurrentTimestamp());
+}
+
+/*
+ * Times of admission that the clock has not reached any more would make a
+ * cooldown longer than it was meant to be.  (One in the future that somebody
+ * has set by hand is left alone.)
+ */
+void
+hooks_set_back(TimestampTz from, TimestampTz now)
+{
+	userhooks_iterator iterator;
+	UserHooks  *user;
+
+	if (users_hash == NULL)
+		return;
+	userhooks_start_iterate(users_hash, &iterator);
+	while ((user = userhooks_iterate(users_hash, &iterator)) != NULL)
+	{
+		for (int i = 0; i < user->nhooks; i++)
+		{
+			Hook	   *hook = user->hooks[i];
+
+			if (hook->last_admitted <= now || hook->last_admitted > from)
+				continue;
+			hook->last_admitted = now;
+			mark_clean(hook);
+			mark_dirty(hook, now);
+		}
+		user->used_at = Min(user->used_at, now);
+	}
 }
 
 /* What is being written, until the transaction has committed. */
@@ -636,6 +688,30 @@ hooks_written(TimestampTz now)
 	due_from = to_seconds(now) + 1;
 	if (ndirty == 0)
 		due_from = to_seconds(now);
+}
+
+/* ----------
+ * Disabling
+ * ----------
+ */
+
+void
+hook_write_disabled(Hook *hook)
+{
+	Oid			type = UUIDOID;
+	Datum		id = UUIDPGetDatum(&hook->id);
+	Oid			table = tables_hooks();
+	TablesUser	saved;
+
+	if (!OidIsValid(table))
+		return;
+	tables_act_as_owner(table, &saved);
+	if (SPI_execute_with_args(psprintf("UPDATE %s SET enabled = false"
+									   " WHERE id OPERATOR(pg_catalog.=) $1 AND enabled",
+									   tables_name(table)),
+							  1, &type, &id, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not disable a hook");
+	tables_act_done(&saved);
 }
 
 /* ----------

@@ -19,6 +19,8 @@
 #include "condition.h"
 #include "cooldown.h"
 #include "event.h"
+#include "health.h"
+#include "schedule.h"
 
 typedef struct Hook
 {
@@ -28,12 +30,16 @@ typedef struct Hook
 	const char *action_name;	/* as written in the row */
 	TriggerType type;
 	bool		enabled;		/* as of the last load; a deleted hook is not */
+	bool		listed;			/* among its user's hooks */
 	int			cooldown_seconds;
 	Condition  *condition;
 	Action	   *action;
 	char	   *mistake;		/* why it cannot be performed, or NULL */
 	MemoryContext context;		/* of what was compiled */
+	bool		paused;			/* … or its user */
 	dlist_head	deliveries;		/* open ones */
+	ScheduleLane lane;
+	HookHealth	health;
 
 	/* Cooldown: when it was last admitted, and what the row says. */
 	TimestampTz last_admitted;
@@ -62,6 +68,9 @@ extern void hooks_invalidate(Oid relation);
 /* The user's hooks as they were loaded last, or NULL. */
 extern UserHooks *hooks_of(const pg_uuid_t *user_id);
 
+/* One of them, by its id, or NULL. */
+extern Hook *hook_find(const pg_uuid_t *user_id, const pg_uuid_t *hook_id);
+
 /* Have the user's hooks been loaded, and not changed since? */
 extern bool hooks_are_current(const pg_uuid_t *user_id);
 
@@ -87,6 +96,15 @@ extern bool hooks_to_write(TimestampTz now, bool all);
 extern void hooks_write(TimestampTz now, bool all, bool carefully,
 						void (*about_to_write) (Hook *hook));
 extern void hooks_written(TimestampTz now);
+
+/* All hooks of the user are paused. */
+extern void hooks_pause_all(const pg_uuid_t *user_id);
+
+/* Disable the hook in its table, as the table's owner.  Needs a transaction. */
+extern void hook_write_disabled(Hook *hook);
+
+/* The clock was set back: no hook was admitted later than now. */
+extern void hooks_set_back(TimestampTz from, TimestampTz now);
 
 /* A delivery of the hook is done, and off its list. */
 extern void hook_release(Hook *hook);

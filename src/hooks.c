@@ -36,6 +36,11 @@ int			hooks_idle_timeout = 60;
 int			hooks_max_in_flight = 256;
 int			hooks_max_in_flight_per_user = 8;
 int			hooks_max_in_flight_per_host = 16;
+bool		hooks_breaker = true;
+int			hooks_max_waiting_per_user = 10000;
+int			hooks_replay_rate = 20;
+int			hooks_disable_after = 3 * 86400;
+int			hooks_dead_retention = 7 * 24 * 60;
 int			hooks_max_event_age = 600;
 int			hooks_max_payload = 32;
 int			hooks_timeout = 10000;
@@ -137,6 +142,26 @@ define_settings(void)
 							"Number of requests under way at once to one host and port.",
 							NULL,
 							&hooks_max_in_flight_per_host, 16, 1, 1024, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hooks.breaker",
+							 "Leaves hosts alone for a while that do not work.",
+							 NULL,
+							 &hooks_breaker, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.max_waiting_per_user",
+							"Number of deliveries of a user that may wait outside of the queue.",
+							"Beyond that they wait in the queue, and hold up the user's others.",
+							&hooks_max_waiting_per_user, 10000, 0, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.replay_rate",
+							"Number of deliveries asked for again that are sent per second.",
+							NULL,
+							&hooks_replay_rate, 20, 1, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.disable_after",
+							"Time after which a hook is disabled of which no attempt succeeds.",
+							"0 never disables hooks for that.",
+							&hooks_disable_after, 3 * 86400, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.dead_retention",
+							"Age at which deliveries that were given up are forgotten.",
+							"0 keeps them for ever.",
+							&hooks_dead_retention, 7 * 24 * 60, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN, NULL, NULL, NULL);
 	DefineCustomIntVariable("hooks.max_event_age",
 							"Age beyond which an inserted event does not fire.",
 							"Backfills and initial copies must not replay history. -1 sets no limit.",

@@ -38,7 +38,7 @@ holds_something(void)
 	bool		holds;
 
 	if (returns_row("SELECT FROM hooks.queue_0 UNION ALL SELECT FROM hooks.queue_1"
-					" UNION ALL SELECT FROM hooks.queue_2"))
+					" UNION ALL SELECT FROM hooks.queue_2 UNION ALL SELECT FROM hooks.delivery"))
 		return true;
 	if (!OidIsValid(hooks))
 		return false;

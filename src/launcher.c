@@ -237,8 +237,10 @@ start_workers(void)
 		DatabaseSlot *slot = shared_slot_number(n);
 		TimestampTz not_before = Max(slot->start_after, slot->hold_until);
 
-		if (slot->state != SLOT_QUIET || pg_atomic_read_u32(&slot->pending) == 0)
+		if (slot->state != SLOT_QUIET)
 			continue;
+		if (pg_atomic_read_u32(&slot->pending) == 0)
+			not_before = Max(not_before, slot->wake_at);
 		if (not_before > now)
 		{
 			if (!TIMESTAMP_IS_NOEND(not_before))

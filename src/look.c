@@ -19,6 +19,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -145,8 +146,7 @@ hooks_judge(PG_FUNCTION_ARGS)
 	else if (action->type->build == NULL)
 	{
 		set_text(values, nulls, 0, "failure");
-		set_text(values, nulls, 1, psprintf("action type \"%s\" is not performed by this version of hooks",
-											action_name));
+		set_text(values, nulls, 1, action_not_performed(action_name));
 	}
 	else
 		set_text(values, nulls, 0, "fires");
@@ -282,17 +282,18 @@ hooks_build(PG_FUNCTION_ARGS)
 	Action	   *action;
 	Event		event;
 	ActionDelivery delivery = {.now = GetCurrentTimestamp()};
+	pg_uuid_t	id;
 	Datum		values[5] = {0};
 	bool		nulls[5] = {true, true, true, true, true};
 
 	argument_event(PG_GETARG_JSONB_P(4), true, &event);
 	delivery.occasion = argument_occasion(fcinfo, 2, 3, &event);
-	delivery.id = occasion_delivery_id(&delivery.occasion);
+	id = occasion_delivery_id(&delivery.occasion);
+	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
 	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);
 	if (action != NULL && action->type->build == NULL)
-		(void) mistake(&error, psprintf("action type \"%s\" is not performed by this version of hooks",
-										action_name), NULL);
+		(void) mistake(&error, action_not_performed(action_name), NULL);
 	else if (action != NULL && action->type->build(action, &delivery, &message, &error))
 	{
 		set_text(values, nulls, 0, message.method);

@@ -34,8 +34,17 @@ typedef enum AnswerKind
 	ANSWER_STATUS,				/* an HTTP status came back */
 	ANSWER_REFUSED,				/* not sent: the address may not be connected to */
 	ANSWER_UNREACHED,			/* not sent: no connection */
+	ANSWER_UNTRUSTED,			/* not sent: the server's certificate is not valid */
 	ANSWER_UNKNOWN				/* sent, perhaps in part; no answer */
 } AnswerKind;
+
+/* What an answer asks for in its header webhook-delivery. */
+typedef enum AnswerWish
+{
+	ANSWER_WISH_NONE,
+	ANSWER_WISH_DISABLE,		/* the hook is to be disabled */
+	ANSWER_WISH_ABORT			/* this delivery is not to be tried again */
+} AnswerWish;
 
 #define ANSWER_MAX_REASON 256
 
@@ -46,6 +55,10 @@ typedef struct Answer
 	char		reason[ANSWER_MAX_REASON];	/* why there is no status, for people */
 	char		location[ANSWER_MAX_REASON];	/* host that a redirect points at */
 	int64		duration_us;
+	int64		retry_after_ms; /* -1: none */
+	int			rate_remaining; /* -1: unknown */
+	int64		rate_reset_ms;	/* -1: unknown */
+	AnswerWish	wish;
 } Answer;
 
 #endif							/* HOOKS_MESSAGE_H */

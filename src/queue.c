@@ -54,6 +54,25 @@ queue_ack_table(int number)
 	return tables_machinery(names[number]);
 }
 
+static const char *const request_names[] = {
+	[QUEUE_EVENT] = NULL,
+	[QUEUE_REDELIVER] = "redeliver",
+	[QUEUE_REPLAY] = "replay",
+	[QUEUE_CANCEL] = "cancel",
+	[QUEUE_RESUME] = "resume",
+};
+
+QueueRequest
+queue_request_parse(const char *name)
+{
+	for (size_t i = QUEUE_EVENT + 1; name != NULL && i < lengthof(request_names); i++)
+	{
+		if (strcmp(request_names[i], name) == 0)
+			return (QueueRequest) i;
+	}
+	return QUEUE_EVENT;
+}
+
 QueueRow *
 queue_row_make(MemoryContext context, const Event *event, const text *platform,
 			   const struct varlena *data, const char *refused)
@@ -73,6 +92,8 @@ queue_row_make(MemoryContext context, const Event *event, const text *platform,
 	row->platform = NULL;
 	row->data = NULL;
 	row->refused = NULL;
+	row->request = QUEUE_EVENT;
+	memset(&row->hook_id, 0, sizeof(row->hook_id));
 
 	if (platform)
 	{
@@ -150,6 +171,12 @@ form_row(TupleDesc desc, const QueueRow *row, uint64 xid, TimestampTz now, bool 
 	values[Anum_queue_refused - 1] = PointerGetDatum(row->refused);
 	nulls[Anum_queue_refused - 1] = row->refused == NULL;
 	values[Anum_queue_new_hooks - 1] = BoolGetDatum(new_hooks);
+	nulls[Anum_queue_request - 1] = nulls[Anum_queue_hook_id - 1] = row->request == QUEUE_EVENT;
+	if (row->request != QUEUE_EVENT)
+	{
+		values[Anum_queue_request - 1] = CStringGetTextDatum(request_names[row->request]);
+		values[Anum_queue_hook_id - 1] = UUIDPGetDatum(&row->hook_id);
+	}
 	return heap_form_tuple(desc, values, nulls);
 }
 

@@ -29,8 +29,20 @@ enum
 	Anum_queue_data,
 	Anum_queue_refused,			/* why the event can only be logged as a failure */
 	Anum_queue_new_hooks,		/* the transaction changed hooks as well */
-	Natts_queue = Anum_queue_new_hooks
+	Anum_queue_request,			/* what somebody asks for; NULL: it is an event */
+	Anum_queue_hook_id,			/* … and of which hook */
+	Natts_queue = Anum_queue_hook_id
 };
+
+/* What is queued: an event that has happened, or what somebody asks for. */
+typedef enum QueueRequest
+{
+	QUEUE_EVENT,
+	QUEUE_REDELIVER,			/* send this event's delivery of the hook again */
+	QUEUE_REPLAY,				/* … of all hooks whose conditions hold */
+	QUEUE_CANCEL,				/* do not make this event's delivery of the hook */
+	QUEUE_RESUME				/* the hook, or the user, was paused */
+} QueueRequest;
 
 /* Columns of an ack table: parallel arrays, one element per acknowledgement. */
 enum
@@ -54,9 +66,14 @@ typedef struct QueueRow
 	text	   *platform;		/* NULL when there is none */
 	struct varlena *data;		/* a jsonb, possibly compressed; NULL when there is none */
 	text	   *refused;		/* NULL when the event can be processed */
+	QueueRequest request;
+	pg_uuid_t	hook_id;		/* of a request; all zero when there is none */
 } QueueRow;
 
-/* Make a row in that memory context.  "event" has its id, user, type and time. */
+/*
+ * Make a row in that memory context.  "event" has its id, user, type and time.
+ * A request is made of it by setting "request" and "hook_id".
+ */
 extern QueueRow *queue_row_make(MemoryContext context, const Event *event,
 								const text *platform, const struct varlena *data,
 								const char *refused);
@@ -67,6 +84,9 @@ extern QueueRow *queue_row_make(MemoryContext context, const Event *event,
  * is not there (the extension was just dropped).
  */
 extern bool queue_append(QueueRow **rows, int nrows, bool new_hooks);
+
+/* The request of that name in a queue table; QUEUE_EVENT for NULL and unknown ones. */
+extern QueueRequest queue_request_parse(const char *name);
 
 /* The OIDs of a queue table, or of its ack table. */
 extern Oid	queue_table(int number);

@@ -3,23 +3,29 @@
  * schedule.c
  *		Which delivery starts next.  See schedule.h.
  *
- * A user with something to start is in one of three places: in the ring of
- * the class of its next delivery, waiting for its turn; on the list of the
- * host that its next delivery has to wait for; or nowhere, while it has as
- * many requests under way as it may.  Finding the next delivery never looks
- * at users who cannot start anything.
+ * A user who has something to start, and may, is in the ring of the class of
+ * its next delivery.  A lane whose first delivery may not start is with what
+ * it waits for: a gate (its host, or the limits of its destination), its own
+ * hook, or a timer.  Whatever ends or opens puts as many lanes back as there
+ * is room for, so finding the next delivery never looks at those that cannot
+ * start.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "breaker.h"
+#include "pace.h"
 #include "schedule.h"
 
-/* Classes of urgency, most urgent first. */
-#define CLASSES 4
+/* Classes of urgency, most urgent first; what is sent again comes after all. */
+#define CLASSES 5
+#define CLASS_AGAIN 1			/* so much less urgent */
 
 static const int class_of[TRIGGER_TYPES] = {
 	[TRIGGER_DONATION] = 0,
@@ -31,41 +37,116 @@ static const int class_of[TRIGGER_TYPES] = {
 	[TRIGGER_CHAT_MESSAGE] = 3,
 };
 
-#define MAX_HOST_KEY 320
+/* Whoever has waited for so much longer comes before the next class. */
+#define AGEING (2 * USECS_PER_SEC)
 
-typedef enum UserPlace
-{
-	USER_NOWHERE,				/* nothing to start, or may not start more */
-	USER_IN_RING,
-	USER_AT_HOST
-} UserPlace;
+/* A user's turn is worth one delivery with an event of this size. */
+#define COST_BYTES 1024
+
+/* Of the requests that can still be started, a user may have one in so many. */
+#define SHARE 4
+
+/* Room at gates that nobody has taken up is looked for every so many turns. */
+#define LOOK_AROUND 64
+
+#define MAX_HOST_KEY 320
 
 struct ScheduleUser
 {
 	pg_uuid_t	id;				/* key */
-	dlist_head	line;			/* deliveries that are ready, first come first */
-	dlist_node	place_link;
-	UserPlace	place;
+	pairingheap lanes;			/* open ones, by the age of their first delivery */
+	dlist_node	ring_link;
+	bool		in_ring;
+	TimestampTz joined_at;
+	int			deficit;		/* what is left of earlier turns */
+	int			waiting;
 	int			in_flight;
+	int			aside;
 };
 
-struct ScheduleHost
+/* What many lanes may have to wait for: a host, or a destination's own limits. */
+struct ScheduleGate
+{
+	bool		is_host;
+	dlist_head	blocked;		/* lanes that wait */
+	dlist_node	full_link;		/* on the list of those waited for without a time */
+	bool		is_full;
+	ScheduleTimer timer;
+	int			deliveries;		/* of a host: that name it */
+	int			in_flight;		/* of a host */
+	Breaker		breaker;		/* of a host */
+	Pace		pace;			/* of a destination */
+	TimestampTz aside_until;	/* where deliveries were put last … */
+	int64		aside_n;		/* … and how many, to keep their order */
+};
+
+typedef struct HostEntry
 {
 	char		name[MAX_HOST_KEY]; /* key */
-	dlist_head	users;			/* whose next delivery waits for this host */
-	int			in_flight;
-	int			deliveries;		/* that name this host, ready ones included */
-};
+	ScheduleGate gate;
+} HostEntry;
+
+typedef struct DestinationEntry
+{
+	uint64		destination;	/* key */
+	ScheduleGate gate;
+} DestinationEntry;
 
 struct Schedule
 {
 	ScheduleLimits limits;
+
+	/*
+	 * All times in here are those of a clock that is never set back: the
+	 * caller's, plus by how much that was set back so far.
+	 */
+	TimestampTz now;
+	int64		set_back;
 	HTAB	   *users;
 	HTAB	   *hosts;
+	HTAB	   *destinations;
 	dlist_head	rings[CLASSES];
+	dlist_head	full;			/* gates */
+	pairingheap timers;
+	uint64		next_number;
+	uint64		turns;
 	int			waiting;
 	int			in_flight;
 };
+
+/* ----------
+ * Making
+ * ----------
+ */
+
+/* Heaps have their largest on top: the older one is the larger. */
+static int
+compare_lanes(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	const ScheduleLane *x = pairingheap_const_container(ScheduleLane, by_age, a);
+	const ScheduleLane *y = pairingheap_const_container(ScheduleLane, by_age, b);
+	uint64		xn = dlist_head_element(Scheduled, link, &unconstify(ScheduleLane *, x)->line)->number;
+	uint64		yn = dlist_head_element(Scheduled, link, &unconstify(ScheduleLane *, y)->line)->number;
+
+	return xn < yn ? 1 : (xn > yn ? -1 : 0);
+}
+
+static int
+compare_timers(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	TimestampTz x = pairingheap_const_container(ScheduleTimer, node, a)->at;
+	TimestampTz y = pairingheap_const_container(ScheduleTimer, node, b)->at;
+
+	return x < y ? 1 : (x > y ? -1 : 0);
+}
+
+static void
+heap_init(pairingheap *heap, pairingheap_comparator compare)
+{
+	heap->ph_compare = compare;
+	heap->ph_arg = NULL;
+	heap->ph_root = NULL;
+}
 
 Schedule *
 schedule_create(void)
@@ -73,172 +154,840 @@ schedule_create(void)
 	Schedule   *schedule = palloc0(sizeof(Schedule));
 	HASHCTL		users = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(ScheduleUser),
 	.hcxt = CurrentMemoryContext};
-	HASHCTL		hosts = {.keysize = MAX_HOST_KEY, .entrysize = sizeof(ScheduleHost),
+	HASHCTL		hosts = {.keysize = MAX_HOST_KEY, .entrysize = sizeof(HostEntry),
+	.hcxt = CurrentMemoryContext};
+	HASHCTL		destinations = {.keysize = sizeof(uint64), .entrysize = sizeof(DestinationEntry),
 	.hcxt = CurrentMemoryContext};
 
 	schedule->users = hash_create("hooks users", 256, &users,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	schedule->hosts = hash_create("hooks hosts", 256, &hosts,
 								  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	schedule->destinations = hash_create("hooks destinations", 64, &destinations,
+										 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < CLASSES; i++)
 		dlist_init(&schedule->rings[i]);
+	dlist_init(&schedule->full);
+	heap_init(&schedule->timers, compare_timers);
 	schedule->limits = (ScheduleLimits)
 	{
-		1, 1, 1
+		1, 1, 1, 1
 	};
 	return schedule;
 }
 
-static Scheduled *
-next_of(ScheduleUser *user)
+static void
+set_clock(Schedule *schedule, TimestampTz now)
 {
-	return dlist_head_element(Scheduled, line, &user->line);
+	if (now + schedule->set_back < schedule->now)
+		schedule->set_back = schedule->now - now;
+	schedule->now = now + schedule->set_back;
 }
 
-/* The user has something to start and may: it joins the ring of its class. */
-static void
-join_ring(Schedule *schedule, ScheduleUser *user)
+/* A time of ours as the caller's; DT_NOEND stays what it is. */
+static TimestampTz
+callers_time(const Schedule *schedule, TimestampTz time)
 {
-	Assert(user->place == USER_NOWHERE);
-	dlist_push_tail(&schedule->rings[class_of[next_of(user)->type]], &user->place_link);
-	user->place = USER_IN_RING;
+	return TIMESTAMP_IS_NOEND(time) ? time : time - schedule->set_back;
 }
 
-/* One of the users that wait for the host gets its turn. */
 static void
-admit_one(Schedule *schedule, ScheduleHost *host)
+timer_set(Schedule *schedule, ScheduleTimer *timer, TimestampTz at)
 {
-	ScheduleUser *user;
+	if (timer->armed)
+		pairingheap_remove(&schedule->timers, &timer->node);
+	timer->at = at;
+	timer->armed = true;
+	pairingheap_add(&schedule->timers, &timer->node);
+}
 
-	if (dlist_is_empty(&host->users))
+static void
+timer_clear(Schedule *schedule, ScheduleTimer *timer)
+{
+	if (timer->armed)
+		pairingheap_remove(&schedule->timers, &timer->node);
+	timer->armed = false;
+}
+
+static void
+gate_init(ScheduleGate *gate, bool is_host)
+{
+	memset(gate, 0, sizeof(*gate));
+	gate->is_host = is_host;
+	dlist_init(&gate->blocked);
+	gate->timer.gate = gate;
+}
+
+/* ----------
+ * Users
+ * ----------
+ */
+
+static ScheduleUser *
+find_user(Schedule *schedule, const pg_uuid_t *id)
+{
+	bool		found;
+	ScheduleUser *user = hash_search(schedule->users, id, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		heap_init(&user->lanes, compare_lanes);
+		user->in_ring = false;
+		user->joined_at = 0;
+		user->deficit = 0;
+		user->waiting = user->in_flight = user->aside = 0;
+	}
+	return user;
+}
+
+static void
+forget_user_if_gone(Schedule *schedule, ScheduleUser *user)
+{
+	if (user->waiting > 0 || user->in_flight > 0 || user->aside > 0)
 		return;
-	user = dlist_container(ScheduleUser, place_link, dlist_pop_head_node(&host->users));
-	user->place = USER_NOWHERE;
-	join_ring(schedule, user);
+	if (user->in_ring)
+		dlist_delete(&user->ring_link);
+	hash_search(schedule->users, &user->id, HASH_REMOVE, NULL);
+}
+
+static bool
+user_may_start(const Schedule *schedule, const ScheduleUser *user)
+{
+	int			share = (schedule->limits.total - schedule->in_flight) / SHARE;
+
+	return user->in_flight < Min(schedule->limits.per_user, Max(share, 1));
+}
+
+static Scheduled *
+first_of_lane(ScheduleLane *lane)
+{
+	return dlist_head_element(Scheduled, link, &lane->line);
+}
+
+static ScheduleLane *
+first_lane(ScheduleUser *user)
+{
+	return pairingheap_container(ScheduleLane, by_age, pairingheap_first(&user->lanes));
+}
+
+/* A user with something to start joins the ring of its class; "first" keeps its turn. */
+static void
+user_ready(Schedule *schedule, ScheduleUser *user, bool first)
+{
+	dlist_head *ring;
+
+	if (user->in_ring || pairingheap_is_empty(&user->lanes) || !user_may_start(schedule, user))
+		return;
+	ring = &schedule->rings[first_of_lane(first_lane(user))->class];
+	if (first)
+		dlist_push_head(ring, &user->ring_link);
+	else
+	{
+		dlist_push_tail(ring, &user->ring_link);
+		user->joined_at = schedule->now;
+	}
+	user->in_ring = true;
+}
+
+/* Whose turn it is; NULL when nobody has something to start. */
+static ScheduleUser *
+next_user(Schedule *schedule)
+{
+	ScheduleUser *best = NULL;
+	TimestampTz best_key = 0;
+
+	for (int i = 0; i < CLASSES; i++)
+	{
+		ScheduleUser *user;
+		TimestampTz key;
+
+		if (dlist_is_empty(&schedule->rings[i]))
+			continue;
+		user = dlist_head_element(ScheduleUser, ring_link, &schedule->rings[i]);
+		key = user->joined_at + i * AGEING;
+		if (best == NULL || key < best_key)
+		{
+			best = user;
+			best_key = key;
+		}
+	}
+	if (best != NULL)
+	{
+		dlist_delete(&best->ring_link);
+		best->in_ring = false;
+	}
+	return best;
+}
+
+/* ----------
+ * Lanes
+ * ----------
+ */
+
+/* The lane waits for its user's turn. */
+static void
+open_lane(Schedule *schedule, ScheduleLane *lane)
+{
+	lane->state = LANE_OPEN;
+	pairingheap_add(&lane->user->lanes, &lane->by_age);
+	user_ready(schedule, lane->user, false);
+}
+
+/* Take the lane from wherever it waits. */
+static void
+uproot_lane(Schedule *schedule, ScheduleLane *lane)
+{
+	switch (lane->state)
+	{
+		case LANE_OPEN:
+			pairingheap_remove(&lane->user->lanes, &lane->by_age);
+			break;
+		case LANE_AT_GATE:
+			dlist_delete(&lane->gate_link);
+			break;
+		case LANE_PAUSED:
+			timer_clear(schedule, &lane->timer);
+			break;
+		case LANE_BUSY:
+		case LANE_EMPTY:
+			break;
+	}
+	lane->state = LANE_EMPTY;
+}
+
+/* A lane with nothing ready or in flight belongs to nobody. */
+static void
+release_lane(ScheduleLane *lane)
+{
+	if (lane->waiting > 0 || lane->in_flight > 0)
+		return;
+	lane->user = NULL;
+	if (lane->aside == 0)
+		lane->next_place = 0;
+}
+
+/* Enter a strict hook's delivery at its place; most come in order. */
+static void
+insert_by_place(ScheduleLane *lane, Scheduled *delivery)
+{
+	dlist_node *after = NULL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lane->line)
+	{
+		if (dlist_container(Scheduled, link, iter.cur)->place > delivery->place)
+			break;
+		after = iter.cur;
+	}
+	if (after == NULL)
+		dlist_push_head(&lane->line, &delivery->link);
+	else
+		dlist_insert_after(after, &delivery->link);
+}
+
+static ScheduleGate *
+find_host(Schedule *schedule, const char *name)
+{
+	char		key[MAX_HOST_KEY] = {0};
+	HostEntry  *entry;
+	bool		found;
+
+	strlcpy(key, name, sizeof(key));
+	entry = hash_search(schedule->hosts, key, HASH_ENTER, &found);
+	if (!found)
+		gate_init(&entry->gate, true);
+	return &entry->gate;
+}
+
+/* The destination's gate if anything is known of it, or NULL. */
+static ScheduleGate *
+find_destination(Schedule *schedule, uint64 destination)
+{
+	DestinationEntry *entry;
+
+	if (hash_get_num_entries(schedule->destinations) == 0)
+		return NULL;
+	entry = hash_search(schedule->destinations, &destination, HASH_FIND, NULL);
+	return entry ? &entry->gate : NULL;
+}
+
+void
+schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order, TimestampTz now)
+{
+	ScheduleLane *lane = order->lane;
+	ScheduleUser *user = find_user(schedule, order->user);
+
+	set_clock(schedule, now);
+	if (lane->user == NULL)
+		dlist_init(&lane->line);
+	lane->timer.lane = lane;
+	lane->user = user;
+
+	delivery->lane = lane;
+	delivery->host = find_host(schedule, order->host);
+	delivery->destination = order->destination;
+	delivery->number = schedule->next_number++;
+	delivery->class = Min(class_of[order->type] + (order->again ? CLASS_AGAIN : 0), CLASSES - 1);
+	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
+	delivery->concurrency = order->strict ? 1 : order->concurrency;
+	delivery->strict = order->strict;
+	delivery->was_aside = order->was_aside;
+	delivery->probe = false;
+	delivery->state = SCHEDULE_READY;
+
+	if (order->was_aside)
+		user->aside--;
+	if (order->place >= 0)
+	{
+		delivery->place = order->place;
+		lane->next_place = Max(lane->next_place, order->place + 1);
+		if (order->was_aside && lane->aside > 0)
+			lane->aside--;
+	}
+	else
+		delivery->place = lane->next_place++;
+
+	delivery->host->deliveries++;
+	user->waiting++;
+	lane->waiting++;
+	schedule->waiting++;
+	if (!order->strict)
+		dlist_push_tail(&lane->line, &delivery->link);
+	else
+	{
+		/* It may become the first one, by which the lane is ordered. */
+		if (lane->state == LANE_OPEN)
+			uproot_lane(schedule, lane);
+		insert_by_place(lane, delivery);
+	}
+	if (lane->state == LANE_EMPTY)
+		open_lane(schedule, lane);
+}
+
+/* ----------
+ * Gates
+ * ----------
+ */
+
+static TimestampTz
+gate_opens_at(const Schedule *schedule, const ScheduleGate *gate)
+{
+	if (!gate->is_host)
+		return pace_opens_at(&gate->pace, schedule->now);
+	if (gate->in_flight >= schedule->limits.per_host)
+		return DT_NOEND;
+	return breaker_opens_at(&gate->breaker, schedule->now);
+}
+
+/* How many deliveries may start through the gate. */
+static int
+gate_room(const Schedule *schedule, const ScheduleGate *gate)
+{
+	if (gate_opens_at(schedule, gate) > schedule->now)
+		return 0;
+	if (!gate->is_host)
+		return gate->pace.renewed_at > schedule->now ? gate->pace.remaining : INT_MAX;
+	if (gate->breaker.state != BREAKER_CLOSED)
+		return 1;
+	return schedule->limits.per_host - gate->in_flight;
+}
+
+static void
+gate_relax(ScheduleGate *gate)
+{
+	if (gate->is_full)
+		dlist_delete(&gate->full_link);
+	gate->is_full = false;
+}
+
+/*
+ * Lanes go back to their users, as many as can start.  One whose user has its
+ * fill goes too: it comes up when the user may start more.  True when there is
+ * something to start.
+ */
+static bool
+gate_admit(Schedule *schedule, ScheduleGate *gate)
+{
+	int			room = gate_room(schedule, gate);
+	bool		admitted = false;
+
+	while (room > 0 && !dlist_is_empty(&gate->blocked))
+	{
+		ScheduleLane *lane = dlist_container(ScheduleLane, gate_link,
+											 dlist_pop_head_node(&gate->blocked));
+
+		open_lane(schedule, lane);
+		if (!lane->user->in_ring)
+			continue;
+		admitted = true;
+		room--;
+	}
+	if (dlist_is_empty(&gate->blocked))
+	{
+		gate_relax(gate);
+		timer_clear(schedule, &gate->timer);
+	}
+	return admitted;
+}
+
+/* The gate is closed for a while: its lanes had better think about it. */
+static void
+gate_scatter(Schedule *schedule, ScheduleGate *gate)
+{
+	while (!dlist_is_empty(&gate->blocked))
+		open_lane(schedule, dlist_container(ScheduleLane, gate_link,
+											dlist_pop_head_node(&gate->blocked)));
+	gate_relax(gate);
+	timer_clear(schedule, &gate->timer);
+}
+
+/* See to it that the lanes which wait at the gate are woken. */
+static void
+gate_watch(Schedule *schedule, ScheduleGate *gate)
+{
+	TimestampTz opens = gate_opens_at(schedule, gate);
+
+	if (!TIMESTAMP_IS_NOEND(opens) && opens > schedule->now)
+	{
+		gate_relax(gate);
+		timer_set(schedule, &gate->timer, opens);
+	}
+	else if (!gate->is_full)
+	{
+		dlist_push_tail(&schedule->full, &gate->full_link);
+		gate->is_full = true;
+	}
+}
+
+/* Room that nobody has taken up; true when somebody does now. */
+static bool
+admit_anywhere(Schedule *schedule)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &schedule->full)
+	{
+		ScheduleGate *gate = dlist_container(ScheduleGate, full_link, iter.cur);
+
+		if (gate_admit(schedule, gate))
+			return true;
+		if (!dlist_is_empty(&gate->blocked))
+			gate_watch(schedule, gate);
+	}
+	return false;
+}
+
+static void
+wait_at_gate(Schedule *schedule, ScheduleLane *lane, ScheduleGate *gate)
+{
+	lane->state = LANE_AT_GATE;
+	dlist_push_tail(&gate->blocked, &lane->gate_link);
+	gate_watch(schedule, gate);
+}
+
+static bool
+may_step_aside(const Schedule *schedule, const ScheduleLane *lane)
+{
+	return lane->user->aside < schedule->limits.aside_per_user;
+}
+
+/* ----------
+ * What is next
+ * ----------
+ */
+
+/* Take the first delivery out of its lane, which is not waiting anywhere. */
+static void
+leave_lane(Schedule *schedule, ScheduleLane *lane)
+{
+	dlist_pop_head_node(&lane->line);
+	lane->waiting--;
+	lane->user->waiting--;
+	schedule->waiting--;
+}
+
+static void
+release_host(Schedule *schedule, ScheduleGate *host)
+{
+	HostEntry  *entry = (HostEntry *) ((char *) host - offsetof(HostEntry, gate));
+
+	Assert(dlist_is_empty(&host->blocked) || host->deliveries > 0);
+	if (host->deliveries == 0 && breaker_is_clean(&host->breaker, schedule->now))
+	{
+		gate_relax(host);
+		timer_clear(schedule, &host->timer);
+		hash_search(schedule->hosts, entry->name, HASH_REMOVE, NULL);
+	}
+}
+
+static void
+step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleStep *step)
+{
+	Scheduled  *delivery = first_of_lane(lane);
+	ScheduleUser *user = lane->user;
+
+	leave_lane(schedule, lane);
+	delivery->state = SCHEDULE_OUT;
+	user->aside++;
+	if (delivery->strict)
+	{
+		if (lane->aside++ == 0 || until > lane->first_at)
+			lane->first_at = until;
+		until += delivery->place;
+	}
+	delivery->host->deliveries--;
+	release_host(schedule, delivery->host);
+
+	lane->state = LANE_EMPTY;
+	if (lane->waiting > 0)
+		open_lane(schedule, lane);
+	else
+		release_lane(lane);
+
+	*step = (ScheduleStep)
+	{
+		.delivery = delivery, .aside = true, .until = callers_time(schedule, until)
+	};
+	user_ready(schedule, user, false);
+}
+
+static void
+start(Schedule *schedule, ScheduleLane *lane, ScheduleGate *destination, ScheduleStep *step)
+{
+	Scheduled  *delivery = first_of_lane(lane);
+	ScheduleUser *user = lane->user;
+
+	leave_lane(schedule, lane);
+	delivery->state = SCHEDULE_IN_FLIGHT;
+	user->deficit -= delivery->cost;
+	user->in_flight++;
+	lane->in_flight++;
+	delivery->host->in_flight++;
+	schedule->in_flight++;
+	delivery->probe = breaker_start(&delivery->host->breaker);
+	if (destination)
+		pace_start(&destination->pace);
+
+	lane->state = LANE_EMPTY;
+	if (lane->waiting > 0)
+		open_lane(schedule, lane);
+	if (pairingheap_is_empty(&user->lanes))
+		user->deficit = 0;
+
+	*step = (ScheduleStep)
+	{
+		.delivery = delivery
+	};
+	user_ready(schedule, user, false);
+}
+
+/* A strict hook's delivery behind one that is aside; true when it cannot start now. */
+static bool
+is_behind(const Schedule *schedule, const ScheduleLane *lane, const Scheduled *delivery)
+{
+	return delivery->strict && lane->aside > 0 &&
+		(schedule->now < lane->first_at || !delivery->was_aside);
+}
+
+/*
+ * It is the user's turn.  True when that makes a step; else the user may be
+ * back in its ring.
+ */
+static bool
+take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
+{
+	ScheduleLane *lane;
+	Scheduled  *delivery;
+	ScheduleGate *gates[2];
+
+	if (pairingheap_is_empty(&user->lanes) || !user_may_start(schedule, user))
+		return false;
+	lane = first_lane(user);
+	delivery = first_of_lane(lane);
+
+	if (user->deficit < delivery->cost && ++user->deficit < delivery->cost)
+	{
+		user_ready(schedule, user, false);
+		return false;
+	}
+
+	pairingheap_remove_first(&user->lanes);
+	if (is_behind(schedule, lane, delivery))
+	{
+		if (may_step_aside(schedule, lane))
+		{
+			step_aside(schedule, lane, lane->first_at, step);
+			return true;
+		}
+		lane->state = LANE_PAUSED;
+		timer_set(schedule, &lane->timer,
+				  Max(lane->first_at, schedule->now + SCHEDULE_PATIENCE));
+		user_ready(schedule, user, true);
+		return false;
+	}
+	if (delivery->concurrency > 0 && lane->in_flight >= delivery->concurrency)
+	{
+		lane->state = LANE_BUSY;
+		user_ready(schedule, user, true);
+		return false;
+	}
+
+	gates[0] = find_destination(schedule, delivery->destination);
+	gates[1] = delivery->host;
+	for (int i = 0; i < lengthof(gates); i++)
+	{
+		ScheduleGate *gate = gates[i];
+		TimestampTz opens;
+
+		if (gate == NULL || (opens = gate_opens_at(schedule, gate)) <= schedule->now)
+			continue;
+		if (!TIMESTAMP_IS_NOEND(opens) && opens - schedule->now > SCHEDULE_PATIENCE &&
+			may_step_aside(schedule, lane))
+		{
+			if (opens != gate->aside_until)
+				gate->aside_n = 0;
+			gate->aside_until = opens;
+			if (!delivery->strict)
+				opens += gate->aside_n++;
+			step_aside(schedule, lane, opens, step);
+			return true;
+		}
+		wait_at_gate(schedule, lane, gate);
+		user_ready(schedule, user, true);
+		return false;
+	}
+
+	start(schedule, lane, gates[0], step);
+	return true;
+}
+
+/* What waited for a time that has come. */
+static void
+wake(Schedule *schedule)
+{
+	while (!pairingheap_is_empty(&schedule->timers))
+	{
+		ScheduleTimer *timer = pairingheap_container(ScheduleTimer, node,
+													 pairingheap_first(&schedule->timers));
+
+		if (timer->at > schedule->now)
+			return;
+		timer_clear(schedule, timer);
+		if (timer->lane != NULL)
+		{
+			timer->lane->state = LANE_EMPTY;
+			open_lane(schedule, timer->lane);
+			continue;
+		}
+		gate_admit(schedule, timer->gate);
+		if (!dlist_is_empty(&timer->gate->blocked))
+			gate_watch(schedule, timer->gate);
+	}
+}
+
+bool
+schedule_next(Schedule *schedule, TimestampTz now, ScheduleStep *step)
+{
+	set_clock(schedule, now);
+	wake(schedule);
+	while (schedule->in_flight < schedule->limits.total)
+	{
+		ScheduleUser *user;
+
+		if (++schedule->turns % LOOK_AROUND == 0)
+			(void) admit_anywhere(schedule);
+		user = next_user(schedule);
+		if (user == NULL && !admit_anywhere(schedule))
+			return false;
+		if (user != NULL && take_turn(schedule, user, step))
+			return true;
+	}
+	return false;
+}
+
+TimestampTz
+schedule_wake_at(const Schedule *schedule)
+{
+	if (pairingheap_is_empty(&unconstify(Schedule *, schedule)->timers) ||
+		schedule->in_flight >= schedule->limits.total)
+		return DT_NOEND;
+	return callers_time(schedule,
+						pairingheap_container(ScheduleTimer, node,
+											  pairingheap_first(&unconstify(Schedule *, schedule)->timers))->at);
+}
+
+/* ----------
+ * What comes of it
+ * ----------
+ */
+
+TimestampTz
+schedule_again(Schedule *schedule, Scheduled *delivery, TimestampTz at)
+{
+	ScheduleLane *lane = delivery->lane;
+
+	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
+	lane->user->aside++;
+	if (!delivery->strict)
+		return at;
+	lane->aside++;
+	lane->first_at = at + schedule->set_back;
+	return at + delivery->place;
+}
+
+void
+schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, TimestampTz now)
+{
+	ScheduleLane *lane = delivery->lane;
+	ScheduleUser *user = lane->user;
+	ScheduleGate *host = delivery->host;
+	BreakerState before = host->breaker.state;
+
+	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
+	set_clock(schedule, now);
+	delivery->state = SCHEDULE_OUT;
+	user->in_flight--;
+	lane->in_flight--;
+	host->in_flight--;
+	host->deliveries--;
+	schedule->in_flight--;
+
+	if (result != SCHEDULE_UNSENT && (result == SCHEDULE_WORKED || !schedule->limits.no_breakers))
+		breaker_result(&host->breaker, result == SCHEDULE_WORKED, delivery->probe, schedule->now);
+	else if (delivery->probe)
+		breaker_probe_lost(&host->breaker, schedule->now);
+	if (host->breaker.state == BREAKER_OPEN && before != BREAKER_OPEN)
+		gate_scatter(schedule, host);
+	else
+		gate_admit(schedule, host);
+	release_host(schedule, host);
+
+	if (lane->state == LANE_BUSY)
+		open_lane(schedule, lane);
+	release_lane(lane);
+	user_ready(schedule, user, false);
+	forget_user_if_gone(schedule, user);
+}
+
+void
+schedule_withdraw(Schedule *schedule, Scheduled *delivery)
+{
+	ScheduleLane *lane = delivery->lane;
+	ScheduleUser *user = lane->user;
+	bool		first = first_of_lane(lane) == delivery;
+
+	Assert(delivery->state == SCHEDULE_READY);
+	if (first && lane->state != LANE_BUSY)
+		uproot_lane(schedule, lane);
+	dlist_delete(&delivery->link);
+	delivery->state = SCHEDULE_OUT;
+	lane->waiting--;
+	user->waiting--;
+	schedule->waiting--;
+	delivery->host->deliveries--;
+	release_host(schedule, delivery->host);
+
+	if (lane->waiting == 0)
+		lane->state = LANE_EMPTY;
+	else if (lane->state == LANE_EMPTY)
+		open_lane(schedule, lane);
+	release_lane(lane);
+	forget_user_if_gone(schedule, user);
+}
+
+void
+schedule_count_aside(Schedule *schedule, const pg_uuid_t *id, int n)
+{
+	ScheduleUser *user = find_user(schedule, id);
+
+	user->aside += n;
+	forget_user_if_gone(schedule, user);
+}
+
+void
+schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at)
+{
+	lane->aside = n;
+	lane->next_place = last_place + 1;
+	lane->first_at = first_at;
+}
+
+void
+schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane)
+{
+	schedule_count_aside(schedule, user, -1);
+	if (lane != NULL && lane->aside > 0)
+		lane->aside--;
+}
+
+void
+schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int64 renewed_in,
+			   int64 closed_for, TimestampTz now)
+{
+	DestinationEntry *entry;
+	bool		found;
+
+	set_clock(schedule, now);
+	if ((remaining < 0 || renewed_in < 0) && closed_for <= 0)
+		return;
+	entry = hash_search(schedule->destinations, &delivery->destination, HASH_ENTER, &found);
+	if (!found)
+		gate_init(&entry->gate, false);
+	if (remaining >= 0 && renewed_in >= 0)
+		pace_learn(&entry->gate.pace, remaining, renewed_in,
+				   Max(delivery->lane->in_flight - 1, 0), schedule->now);
+	if (closed_for > 0)
+		pace_close(&entry->gate.pace, closed_for, schedule->now);
+}
+
+void
+schedule_forget(Schedule *schedule, TimestampTz now)
+{
+	HASH_SEQ_STATUS status;
+	HostEntry  *host;
+	DestinationEntry *destination;
+
+	set_clock(schedule, now);
+	hash_seq_init(&status, schedule->hosts);
+	while ((host = hash_seq_search(&status)) != NULL)
+		release_host(schedule, &host->gate);
+
+	hash_seq_init(&status, schedule->destinations);
+	while ((destination = hash_seq_search(&status)) != NULL)
+	{
+		ScheduleGate *gate = &destination->gate;
+
+		if (!dlist_is_empty(&gate->blocked) || !pace_is_clean(&gate->pace, schedule->now))
+			continue;
+		gate_relax(gate);
+		timer_clear(schedule, &gate->timer);
+		hash_search(schedule->destinations, &destination->destination, HASH_REMOVE, NULL);
+	}
 }
 
 void
 schedule_set_limits(Schedule *schedule, ScheduleLimits limits)
 {
 	HASH_SEQ_STATUS status;
+	HostEntry  *host;
 	ScheduleUser *user;
 
 	schedule->limits = limits;
 
 	/* Everybody who waits may look again. */
+	hash_seq_init(&status, schedule->hosts);
+	while ((host = hash_seq_search(&status)) != NULL)
+	{
+		if (limits.no_breakers)
+			host->gate.breaker = (Breaker)
+		{
+			0
+		};
+		gate_scatter(schedule, &host->gate);
+	}
 	hash_seq_init(&status, schedule->users);
 	while ((user = hash_seq_search(&status)) != NULL)
-	{
-		if (dlist_is_empty(&user->line) || user->place == USER_IN_RING)
-			continue;
-		if (user->place == USER_AT_HOST)
-			dlist_delete(&user->place_link);
-		user->place = USER_NOWHERE;
-		join_ring(schedule, user);
-	}
-}
-
-void
-schedule_add(Schedule *schedule, Scheduled *delivery, const pg_uuid_t *user_id,
-			 TriggerType type, const char *host_name)
-{
-	ScheduleUser *user;
-	ScheduleHost *host;
-	bool		found;
-	char		key[MAX_HOST_KEY] = {0};
-
-	user = hash_search(schedule->users, user_id, HASH_ENTER, &found);
-	if (!found)
-	{
-		dlist_init(&user->line);
-		user->place = USER_NOWHERE;
-		user->in_flight = 0;
-	}
-
-	strlcpy(key, host_name, sizeof(key));
-	host = hash_search(schedule->hosts, key, HASH_ENTER, &found);
-	if (!found)
-	{
-		dlist_init(&host->users);
-		host->in_flight = 0;
-		host->deliveries = 0;
-	}
-
-	delivery->user = user;
-	delivery->host = host;
-	delivery->type = type;
-	delivery->state = SCHEDULE_READY;
-	dlist_push_tail(&user->line, &delivery->line);
-	host->deliveries++;
-	schedule->waiting++;
-
-	if (user->place == USER_NOWHERE && user->in_flight < schedule->limits.per_user)
-		join_ring(schedule, user);
-}
-
-Scheduled *
-schedule_next(Schedule *schedule)
-{
-	if (schedule->in_flight >= schedule->limits.total)
-		return NULL;
-
-	for (int i = 0; i < CLASSES; i++)
-	{
-		while (!dlist_is_empty(&schedule->rings[i]))
-		{
-			ScheduleUser *user = dlist_container(ScheduleUser, place_link,
-												 dlist_pop_head_node(&schedule->rings[i]));
-			Scheduled  *delivery = next_of(user);
-
-			user->place = USER_NOWHERE;
-			if (user->in_flight >= schedule->limits.per_user)
-				continue;
-			if (delivery->host->in_flight >= schedule->limits.per_host)
-			{
-				dlist_push_tail(&delivery->host->users, &user->place_link);
-				user->place = USER_AT_HOST;
-				continue;
-			}
-
-			dlist_delete(&delivery->line);
-			delivery->state = SCHEDULE_IN_FLIGHT;
-			user->in_flight++;
-			delivery->host->in_flight++;
-			schedule->waiting--;
-			schedule->in_flight++;
-			if (!dlist_is_empty(&user->line))
-				join_ring(schedule, user);
-			return delivery;
-		}
-	}
-	return NULL;
-}
-
-void
-schedule_done(Schedule *schedule, Scheduled *delivery)
-{
-	ScheduleUser *user = delivery->user;
-	ScheduleHost *host = delivery->host;
-
-	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
-	user->in_flight--;
-	host->in_flight--;
-	host->deliveries--;
-	schedule->in_flight--;
-
-	if (host->in_flight < schedule->limits.per_host)
-		admit_one(schedule, host);
-
-	if (!dlist_is_empty(&user->line))
-	{
-		if (user->place == USER_NOWHERE && user->in_flight < schedule->limits.per_user)
-			join_ring(schedule, user);
-	}
-	else if (user->in_flight == 0)
-		hash_search(schedule->users, &user->id, HASH_REMOVE, NULL);
-
-	if (host->deliveries == 0)
-		hash_search(schedule->hosts, host->name, HASH_REMOVE, NULL);
+		user_ready(schedule, user, false);
 }
 
 int
@@ -251,4 +1000,12 @@ int
 schedule_in_flight(const Schedule *schedule)
 {
 	return schedule->in_flight;
+}
+
+int
+schedule_user_waiting(const Schedule *schedule, const pg_uuid_t *id)
+{
+	ScheduleUser *user = hash_search(schedule->users, id, HASH_FIND, NULL);
+
+	return user ? user->waiting : 0;
 }

@@ -3,13 +3,29 @@
  * schedule.h
  *		Which delivery starts next.
  *
- * Deliveries wait in one line per user, in the order in which they came, so
- * that a user's first attempts start in commit order.  Users take turns;
- * those whose next delivery is more urgent come first.  A user or a host
- * that has its fill of requests under way waits without holding up others.
+ * Deliveries wait in one lane per hook, in the order in which they came.
+ * When a user's turn comes, the oldest delivery at the head of a lane that
+ * may start does: so a user's first attempts start in commit order, but for
+ * those whose hook or host has to wait, which hold up nothing else.
  *
- * Every delivery is in one state, and each state is a list; only the
- * functions here move a delivery from one to another.  Pure.
+ * Users take turns, as in deficit round robin: a delivery with a large event
+ * costs several.  Donations, subscriptions and raids come before follows,
+ * those before the start and end of streams, those before chat messages, and
+ * those before retries and replays of the same class; but who has waited for
+ * some seconds longer comes first.  A user may have fewer requests under way
+ * the fewer can still be started, so that slow ones never take up all of them.
+ *
+ * A host takes only so many requests at once, and none while its breaker is
+ * open (breaker.h); a destination no more than it says it takes (pace.h).
+ * What has to wait for them for a while steps aside: the schedule hands it
+ * back with the time when to come again, and counts how much of a user's
+ * deliveries are aside.
+ *
+ * A strict hook has one request under way at most and waits for its own
+ * retries: until then all that follows steps aside as well, in its order.
+ *
+ * Every delivery is in one state; only the functions here move it to another.
+ * Pure: time comes from the caller, in microseconds.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,52 +33,171 @@
 #define HOOKS_SCHEDULE_H
 
 #include "lib/ilist.h"
+#include "lib/pairingheap.h"
 
 #include "event.h"
 
+/* Whatever has to wait for longer than this steps aside. */
+#define SCHEDULE_PATIENCE (2 * USECS_PER_SEC)
+
 typedef struct Schedule Schedule;
 typedef struct ScheduleUser ScheduleUser;
-typedef struct ScheduleHost ScheduleHost;
+typedef struct ScheduleGate ScheduleGate;
 
 typedef struct ScheduleLimits
 {
 	int			total;			/* requests under way at once … */
 	int			per_user;
 	int			per_host;
+	int			aside_per_user; /* deliveries of a user that may be aside */
+	bool		no_breakers;	/* every host is taken to work */
 } ScheduleLimits;
 
 typedef enum ScheduleState
 {
-	SCHEDULE_READY,				/* in its user's line */
+	SCHEDULE_OUT,				/* not in the schedule */
+	SCHEDULE_READY,				/* in its hook's lane */
 	SCHEDULE_IN_FLIGHT			/* started and not done */
 } ScheduleState;
+
+/* Why a lane's deliveries do not start. */
+typedef enum ScheduleLaneState
+{
+	LANE_EMPTY,
+	LANE_OPEN,					/* its first delivery waits for the user's turn */
+	LANE_BUSY,					/* the hook has its fill of requests under way */
+	LANE_AT_GATE,				/* its host or destination takes none */
+	LANE_PAUSED					/* strict, waits for a retry, and may not step aside */
+} ScheduleLaneState;
+
+/* Wakes a gate or a lane. */
+typedef struct ScheduleTimer
+{
+	pairingheap_node node;
+	TimestampTz at;
+	bool		armed;
+	ScheduleGate *gate;			/* one of the two */
+	struct ScheduleLane *lane;
+} ScheduleTimer;
+
+/* A hook's lane; part of the caller's own struct, all zero at first. */
+typedef struct ScheduleLane
+{
+	ScheduleLaneState state;
+	ScheduleUser *user;			/* while there are deliveries */
+	dlist_head	line;
+	int			waiting;
+	int			in_flight;
+	pairingheap_node by_age;	/* with LANE_OPEN */
+	dlist_node	gate_link;		/* with LANE_AT_GATE */
+	ScheduleTimer timer;		/* with LANE_PAUSED */
+
+	/* A strict hook's deliveries keep their places while they are aside. */
+	int64		next_place;
+	int			aside;			/* that will come back */
+	TimestampTz first_at;		/* the first of these comes back */
+} ScheduleLane;
 
 /* What the schedule knows of a delivery; part of the caller's own struct. */
 typedef struct Scheduled
 {
-	dlist_node	line;
-	ScheduleUser *user;
-	ScheduleHost *host;
-	TriggerType type;
+	dlist_node	link;
+	ScheduleLane *lane;
+	ScheduleGate *host;
+	uint64		destination;
+	uint64		number;			/* counts deliveries as they come */
+	int64		place;			/* of a strict hook's */
+	int			class;
+	int			cost;
+	int			concurrency;
+	bool		strict;
+	bool		was_aside;
+	bool		probe;
 	ScheduleState state;
 } Scheduled;
+
+/* How a delivery is to be scheduled. */
+typedef struct ScheduleOrder
+{
+	const pg_uuid_t *user;
+	ScheduleLane *lane;
+	TriggerType type;
+	const char *host;			/* "example.com:443" */
+	uint64		destination;	/* what it shares its limits of rate with */
+	Size		size;			/* of its event, in bytes */
+	int			concurrency;	/* the hook's own limit, 0: none */
+	bool		strict;
+	bool		again;			/* a retry or a replay */
+	bool		was_aside;		/* and counted as such */
+	int64		place;			/* of a strict hook's that was aside; -1: a new one */
+} ScheduleOrder;
+
+/* What there is to do about a delivery. */
+typedef struct ScheduleStep
+{
+	Scheduled  *delivery;
+	bool		aside;			/* it is out of the schedule, and counted as aside */
+	TimestampTz until;			/* … when it is to come back */
+} ScheduleStep;
+
+/* What an attempt has shown of its host. */
+typedef enum ScheduleResult
+{
+	SCHEDULE_WORKED,
+	SCHEDULE_FAILED,
+	SCHEDULE_UNSENT				/* nothing */
+} ScheduleResult;
 
 /* An empty schedule, in the current memory context. */
 extern Schedule *schedule_create(void);
 
 extern void schedule_set_limits(Schedule *schedule, ScheduleLimits limits);
 
-/* A new delivery for a host ("example.com:443"): to the end of the user's line. */
-extern void schedule_add(Schedule *schedule, Scheduled *delivery, const pg_uuid_t *user,
-						 TriggerType type, const char *host);
+/* A delivery that is ready: to the end of its lane (a strict hook's: to its place). */
+extern void schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order,
+						 TimestampTz now);
 
-/* The delivery that is to start now, in flight from here on; NULL when none may. */
-extern Scheduled *schedule_next(Schedule *schedule);
+/* What to do now: start a delivery, or put it aside.  False when there is nothing. */
+extern bool schedule_next(Schedule *schedule, TimestampTz now, ScheduleStep *step);
+
+/* When schedule_next() is to be asked again though nothing ends; DT_NOEND: never. */
+extern TimestampTz schedule_wake_at(const Schedule *schedule);
 
 /* A delivery in flight has come to its end, whatever it was. */
-extern void schedule_done(Schedule *schedule, Scheduled *delivery);
+extern void schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result,
+						  TimestampTz now);
 
+/*
+ * It will be tried again: it is aside until then, or, where it is strict, a
+ * little later, which is returned.  To be called before schedule_done().
+ */
+extern TimestampTz schedule_again(Schedule *schedule, Scheduled *delivery, TimestampTz at);
+
+/* A delivery that waits in its lane is not to be made. */
+extern void schedule_withdraw(Schedule *schedule, Scheduled *delivery);
+
+/* So many more deliveries of the user, or fewer, are aside than the schedule knows of. */
+extern void schedule_count_aside(Schedule *schedule, const pg_uuid_t *user, int n);
+
+/* … of a strict hook's: the last one's place, and when the first one comes back. */
+extern void schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at);
+
+/* A delivery of the user that was aside will not come back; "lane" if it had a place. */
+extern void schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane);
+
+/*
+ * An answer tells of its destination's limits: so many requests within so many
+ * microseconds, or none for so many.  -1 says nothing.
+ */
+extern void schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining,
+						   int64 renewed_in, int64 closed_for, TimestampTz now);
+
+/* Forget hosts and destinations that nothing is held against. */
+extern void schedule_forget(Schedule *schedule, TimestampTz now);
+
+/* Deliveries in lanes, and in flight: all, and of a user. */
 extern int	schedule_waiting(const Schedule *schedule);
 extern int	schedule_in_flight(const Schedule *schedule);
+extern int	schedule_user_waiting(const Schedule *schedule, const pg_uuid_t *user);
 
 #endif							/* HOOKS_SCHEDULE_H */

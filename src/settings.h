@@ -23,6 +23,11 @@ extern int	hooks_idle_timeout; /* seconds */
 extern int	hooks_max_in_flight;
 extern int	hooks_max_in_flight_per_user;
 extern int	hooks_max_in_flight_per_host;
+extern bool hooks_breaker;
+extern int	hooks_max_waiting_per_user;
+extern int	hooks_replay_rate;	/* per second */
+extern int	hooks_disable_after;	/* seconds, 0: never */
+extern int	hooks_dead_retention;	/* minutes, 0: for ever */
 extern int	hooks_max_event_age;	/* seconds, -1: any */
 extern int	hooks_max_payload;	/* kilobytes */
 extern int	hooks_timeout;		/* milliseconds */

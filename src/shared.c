@@ -72,6 +72,7 @@ slot_init(DatabaseSlot *slot)
 {
 	memset(slot, 0, sizeof(*slot));
 	slot->state = SLOT_FREE;
+	slot->wake_at = DT_NOEND;
 	pg_atomic_init_u32(&slot->pending, 0);
 	pg_atomic_init_u32(&slot->leave, 0);
 	pg_atomic_init_u32(&slot->worker, NO_PROCESS);
@@ -271,10 +272,11 @@ shared_worker_attach(DatabaseSlot *slot)
 }
 
 void
-shared_worker_detach(DatabaseSlot *slot, bool failed)
+shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at)
 {
 	shared_lock();
 	slot->state = SLOT_QUIET;
+	slot->wake_at = wake_at;
 	if (failed)
 	{
 		int			seconds = 1 << Min(slot->failures, 6);
@@ -291,7 +293,7 @@ shared_worker_detach(DatabaseSlot *slot, bool failed)
 	shared_unlock();
 
 	ConditionVariableBroadcast(&slot->changed);
-	if (pg_atomic_read_u32(&slot->pending))
+	if (pg_atomic_read_u32(&slot->pending) || !TIMESTAMP_IS_NOEND(wake_at))
 		shared_wake_launcher();
 }
 

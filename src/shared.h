@@ -8,7 +8,7 @@
  * crash loses nothing but statistics.
  *
  * Locking: "lock" (one LWLock for all slots) protects database, state,
- * failures, start_after, hold_until, and the assignment of slots.  Fields of
+ * failures, start_after, hold_until, wake_at, and the assignment of slots.  Fields of
  * type pg_atomic_* are read and written without it.  Slots are given back
  * only when their database is gone, so a session may keep a pointer to the
  * slot of its own database.
@@ -60,6 +60,7 @@ typedef struct DatabaseSlot
 	int			failures;		/* of workers in a row */
 	TimestampTz start_after;	/* no worker is started before this */
 	TimestampTz hold_until;		/* somebody needs the database to itself */
+	TimestampTz wake_at;		/* a worker is needed then; DT_NOEND: not by itself */
 	bool		released;		/* since the worker attached */
 
 	pg_atomic_uint32 pending;	/* something was queued since the worker looked */
@@ -110,10 +111,11 @@ extern void shared_wake_launcher(void);
 /*
  * A worker takes its slot at start and gives it back in before_shmem_exit.
  * After a failure the next one is started with a pause, which grows from
- * failure to failure until a worker has been well for a while.
+ * failure to failure until a worker has been well for a while.  "wake_at" is
+ * when there is something to do though nobody announces it.
  */
 extern bool shared_worker_attach(DatabaseSlot *slot);
-extern void shared_worker_detach(DatabaseSlot *slot, bool failed);
+extern void shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at);
 extern void shared_worker_well(DatabaseSlot *slot);
 
 /*

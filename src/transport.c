@@ -662,6 +662,8 @@ make_answer(Request *request, Answer *answer)
 
 	answer->reason[0] = answer->location[0] = '\0';
 	answer->status = 0;
+	answer->retry_after_ms = answer->rate_remaining = answer->rate_reset_ms = -1;
+	answer->wish = ANSWER_WISH_NONE;
 	answer->duration_us = time_of(request->easy, CURLINFO_TOTAL_TIME_T);
 
 	if (request->result == CURLE_OK || request->body_cut)

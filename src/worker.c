@@ -32,9 +32,12 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "aside.h"
 #include "backlog.h"
 #include "compat.h"
+#include "delivery.h"
 #include "dispatch.h"
+#include "health.h"
 #include "hook.h"
 #include "identity.h"
 #include "log.h"
@@ -54,6 +57,7 @@ PGDLLEXPORT void hooks_worker_main(Datum arg);
 #define MAX_BYTES_IN_MEMORY (64 * 1024 * 1024)
 #define PAGE_EVENTS 2048
 #define PAGE_BYTES (4 * 1024 * 1024)
+#define PAGE_ASIDE 500
 
 /* What can wait is looked after this often while there is work. */
 #define HOUSEKEEPING_US USECS_PER_SEC
@@ -61,6 +65,9 @@ PGDLLEXPORT void hooks_worker_main(Datum arg);
 
 /* A worker that was well for so long has recovered from earlier failures. */
 #define WELL_AFTER_US (60 * USECS_PER_SEC)
+
+/* The clock was set back when it is earlier by more than this. */
+#define CLOCK_SLACK_US USECS_PER_SEC
 
 /* After somebody's lock was in the way. */
 #define LOCKED_OUT_US (100 * 1000)
@@ -88,6 +95,8 @@ static bool tidy = true;		/* nothing has happened since the last housekeeping */
 static TimestampTz locked_until = 0;	/* hooks cannot be loaded before */
 static TimestampTz next_housekeeping = 0;
 static TimestampTz next_retention = 0;
+static TimestampTz wake_at = DT_NOEND;	/* when the next worker is needed */
+static TimestampTz latest = 0;	/* time that was seen last */
 
 /* ----------
  * Transactions
@@ -157,7 +166,7 @@ leave_if_dropped(void)
 static bool
 has_results(void)
 {
-	return log_waiting() > 0 || backlog_has_acks();
+	return log_waiting() > 0 || backlog_has_acks() || aside_has_changes();
 }
 
 /* How results are written this time. */
@@ -171,14 +180,15 @@ static struct
 static void
 write_hooks(void *arg)
 {
-	hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, dispatch_about_to_write);
+	hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, delivery_about_to_write);
 }
 
-/* Log rows, last_triggered_at and acknowledgements, in one transaction. */
+/* All that has come of deliveries, in one transaction. */
 static void
 write_results(void)
 {
 	bool		hooks_due = hooks_to_write(flushing.now, flushing.all_hooks);
+	bool		health_due = health_to_write(flushing.now, flushing.all_hooks);
 
 	begin();
 	leave_if_dropped();
@@ -194,6 +204,9 @@ write_results(void)
 					(errcode(error->sqlerrcode),
 					 errmsg("could not write last_triggered_at of hooks: %s", error->message)));
 	}
+	if (health_due)
+		health_write(flushing.now, flushing.all_hooks);
+	aside_write();
 	backlog_write_acks();
 	commit();
 
@@ -201,6 +214,9 @@ write_results(void)
 	log_written();
 	if (hooks_due)
 		hooks_written(flushing.now);
+	if (health_due)
+		health_written(flushing.now, flushing.all_hooks);
+	aside_written();
 	backlog_acks_committed();
 }
 
@@ -254,7 +270,7 @@ flush_if_due(bool hurry)
 
 	if (!has_results())
 	{
-		if (hurry && hooks_to_write(0, true))
+		if (hurry && (hooks_to_write(0, true) || health_to_write(0, true)))
 			flush(true);
 		return;
 	}
@@ -294,23 +310,49 @@ read_page(void)
 }
 
 static void
-load_hooks(void)
+prepare(void)
 {
 	begin();
 	take_news();
-	dispatch_load_hooks();
+	dispatch_prepare();
+	commit();
+}
+
+static void
+load_aside(void)
+{
+	begin();
+	leave_if_dropped();
+	aside_load(GetCurrentTimestamp(), PAGE_ASIDE, dispatch_take_back);
+	take_news();
+	commit();
+}
+
+static void
+take_parked(void)
+{
+	begin();
+	leave_if_dropped();
+	dispatch_take_parked();
+	take_news();
 	commit();
 }
 
 static bool
 has_room(void)
 {
-	return dispatch_bytes() < MAX_BYTES_IN_MEMORY;
+	return backlog_bytes() < MAX_BYTES_IN_MEMORY;
+}
+
+static bool
+is_due(TimestampTz now)
+{
+	return aside_due_at() <= now;
 }
 
 /*
- * Read a page of new events, if there is room, and match them.  When somebody
- * has a table locked, try again a little later.
+ * Read a page of what is due and of new events, if there is room, and match
+ * them.  When somebody has a table locked, try again a little later.
  */
 static void
 read_events(void)
@@ -324,6 +366,12 @@ read_events(void)
 	}
 	if (now < locked_until)
 		return;
+
+	/* What comes back was there first. */
+	if (is_due(now) && has_room() && !attempt(load_aside))
+		locked_until = now + LOCKED_OUT_US;
+	if (dispatch_wants_parked() && has_room() && !attempt(take_parked))
+		locked_until = now + LOCKED_OUT_US;
 
 	if ((want_read || backlog_has_more()) && has_room())
 	{
@@ -341,7 +389,7 @@ read_events(void)
 		return;
 	last_work = now;
 	has_worked = true;
-	if (!dispatch_needs_hooks() || attempt(load_hooks))
+	if (!dispatch_needs_preparing() || attempt(prepare))
 		dispatch_match();
 	else
 		locked_until = now + LOCKED_OUT_US;
@@ -351,7 +399,7 @@ read_events(void)
 static void
 start_deliveries(void)
 {
-	if (dispatch_waiting() == 0)
+	if (delivery_waiting() == 0)
 		return;
 	if (!has_news)
 	{
@@ -359,7 +407,7 @@ start_deliveries(void)
 		take_news();
 		commit();
 	}
-	dispatch_start();
+	delivery_start();
 }
 
 /* ----------
@@ -371,11 +419,13 @@ static bool
 has_work(void)
 {
 	return backlog_outstanding() > 0 || backlog_has_more() || has_results() ||
-		log_locked_out() > 0 || hooks_to_write(0, true) || dispatch_has_unmatched();
+		log_locked_out() > 0 || hooks_to_write(0, true) || health_to_write(0, true) ||
+		dispatch_has_unmatched() || delivery_waiting() > 0 || delivery_in_flight() > 0 ||
+		is_due(GetCurrentTimestamp());
 }
 
 static void
-delete_old_logs(TimestampTz now)
+delete_old_rows(TimestampTz now)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -384,7 +434,7 @@ delete_old_logs(TimestampTz now)
 		bool		more;
 
 		begin();
-		more = log_retain();
+		more = log_retain() | aside_retain();
 		commit();
 		next_retention = now + (more ? HOUSEKEEPING_US : RETENTION_US);
 	}
@@ -431,10 +481,40 @@ retry_log(void)
 }
 
 static void
+set_back_aside(void)
+{
+	begin();
+	aside_set_back(latest - GetCurrentTimestamp(), GetCurrentTimestamp());
+	commit();
+}
+
+/*
+ * When the clock is set back, whatever waits for a time would wait for longer
+ * than it should.
+ */
+static void
+watch_clock(TimestampTz now)
+{
+	if (now < latest - CLOCK_SLACK_US)
+	{
+		hooks_set_back(latest, now);
+		if (!attempt(set_back_aside))
+			return;
+		next_housekeeping = next_retention = locked_until = 0;
+		started_at = Min(started_at, now);
+		last_work = Min(last_work, now);
+		if (oldest_result != 0)
+			oldest_result = Min(oldest_result, now);
+	}
+	latest = now;
+}
+
+static void
 housekeeping(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	watch_clock(now);
 	if (now < next_housekeeping)
 		return;
 	next_housekeeping = now + HOUSEKEEPING_US;
@@ -443,13 +523,14 @@ housekeeping(void)
 	(void) attempt(rotate_when_due);
 	if (prepared)
 		want_read = true;
-	if (hooks_to_write(now, false))
+	if (hooks_to_write(now, false) || health_to_write(now, false))
 		flush(false);
 	if (log_locked_out() > 0)
 		(void) attempt(retry_log);
 	if (now >= next_retention)
-		delete_old_logs(now);
+		delete_old_rows(now);
 	hooks_forget_unused(now);
+	delivery_forget(now);
 	address_own_load();
 	if (now - started_at > WELL_AFTER_US && slot->failures > 0)
 		shared_worker_well(slot);
@@ -479,7 +560,7 @@ at_exit(int code, Datum arg)
 		pg_atomic_write_u32(&slot->pending, 1);
 	shared_set(slot, STAT_IN_FLIGHT, 0);
 	shared_set(slot, STAT_WAITING, 0);
-	shared_worker_detach(slot, failed);
+	shared_worker_detach(slot, failed, wake_at);
 }
 
 /* Idle for long enough, or from the start: make room for others. */
@@ -497,7 +578,7 @@ static bool
 time_to_leave(void)
 {
 	if (pg_atomic_read_u32(&slot->leave) != 0 ||
-		(!hooks_enabled && dispatch_in_flight() == 0))
+		(!hooks_enabled && delivery_in_flight() == 0))
 	{
 		/* Work may be left: somebody has to come back for it. */
 		flush_if_due(true);
@@ -510,6 +591,7 @@ time_to_leave(void)
 
 	/* Leave empty tables behind, so that the next one starts at once. */
 	(void) attempt(rotate_now);
+	wake_at = aside_due_at();
 	return may_leave();
 }
 
@@ -533,6 +615,13 @@ until(TimestampTz when)
 	return when <= now ? 0 : (long) ((when - now + 999) / 1000);
 }
 
+/* The same for a time that may be never. */
+static long
+until_time(TimestampTz when)
+{
+	return TIMESTAMP_IS_NOEND(when) ? -1 : until(Max(when, locked_until));
+}
+
 /* How long there is nothing to do, in milliseconds. */
 static long
 sleep_for(void)
@@ -545,6 +634,11 @@ sleep_for(void)
 		earliest(&timeout, until(oldest_result + FLUSH_AFTER_US));
 	if (dispatch_has_unmatched())
 		earliest(&timeout, until(locked_until));
+	if (hooks_enabled && has_room())
+		earliest(&timeout, until_time(aside_due_at()));
+	if (hooks_enabled && dispatch_wants_parked())
+		earliest(&timeout, until(locked_until));
+	earliest(&timeout, until_time(delivery_wake_at()));
 	if (has_work() || prepared || !tidy)
 		earliest(&timeout, until(next_housekeeping));
 	else
@@ -581,7 +675,7 @@ wait_for_work(WaitEventSet *set)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 		transport_reload();
-		dispatch_reload();
+		delivery_reload();
 		hooks_invalidate(InvalidOid);	/* what was allowed may not be any more */
 	}
 	if (timeout != 0)
@@ -641,7 +735,10 @@ start(void)
 	if (installed)
 		confirmed = identity_confirmed();
 	if (installed && confirmed)
+	{
 		backlog_open();
+		delivery_init();
+	}
 	commit();
 
 	if (installed && !confirmed)
@@ -681,7 +778,7 @@ run(void)
 		want_read |= somebody_waits;
 
 		transport_drive();
-		dispatch_answers();
+		delivery_answers();
 		has_news = false;
 		if (hooks_enabled)
 		{

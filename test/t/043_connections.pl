@@ -134,7 +134,7 @@ $node->safe_psql('postgres', q{UPDATE stream_hooks SET action_config = jsonb_set
 my %limits = (
 	'hooks.max_in_flight' => 256, 'hooks.max_in_flight_per_user' => 8, 'hooks.max_in_flight_per_host' => 16);
 at_once('12 requests of three users to one host', 12, %limits);
-at_once('in all', 5, %limits, 'hooks.max_in_flight' => 5);
+at_once('in all', 2, %limits, 'hooks.max_in_flight' => 2);
 at_once('per user', 6, %limits, 'hooks.max_in_flight_per_user' => 2);
 at_once('per host', 3, %limits, 'hooks.max_in_flight_per_host' => 3);
 at_once('one after another', 1, %limits, 'hooks.max_in_flight_per_host' => 1);

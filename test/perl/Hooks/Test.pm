@@ -64,8 +64,9 @@ my $generation = 0;
 =item hooks_node($name, %settings)
 
 A server with the library preloaded, started.  It may send to this machine
-by http, and its time zone is not UTC, which nothing may depend on.  Settings
-come on top; undef leaves one of ours out.
+by http, its time zone is not UTC, which nothing may depend on, and hosts are
+tried however often they fail.  Settings come on top; undef leaves one of ours
+out.
 
 =cut
 
@@ -85,6 +86,7 @@ sub hooks_node
 		'hooks.allow_http' => 'on',
 		'hooks.allow_addresses' => '127.0.0.0/8, ::1/128',
 		'hooks.rotation_age' => '1s',
+		'hooks.breaker' => 'off',
 		%settings);
 	$node->init(extra => [ '--encoding', 'UTF8', '--locale', 'C' ]);
 	$node->append_conf('postgresql.conf', conf_lines(%settings));
@@ -262,14 +264,19 @@ sub add_users
 
 Makes a hook and returns its id.  What can be said: user (a number, 1), name,
 trigger (follow), enabled, conditions, cooldown, action (webhook), config, a
-reference to action_config; url, in it, by itself; database.
+reference to action_config; url, in it, by itself; attempts, in it as
+max_attempts (1; undef leaves it out); database.
 
 =cut
 
 sub add_hook
 {
 	my ($node, %hook) = @_;
-	my %config = (%{ $hook{config} || {} }, exists $hook{url} ? (url => $hook{url}) : ());
+	my $attempts = exists $hook{attempts} ? $hook{attempts} : 1;
+	my %config = (
+		defined $attempts ? (max_attempts => $attempts) : (),
+		%{ $hook{config} || {} },
+		exists $hook{url} ? (url => $hook{url}) : ());
 
 	return value(
 		$node,

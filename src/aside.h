@@ -1,0 +1,92 @@
+/*-------------------------------------------------------------------------
+ *
+ * aside.h
+ *		Deliveries that are aside: rows of hooks.delivery.
+ *
+ * A delivery that waits for a time (for its next attempt, for a host that
+ * does not work, for a pause to end) leaves the queue for this table, and is
+ * loaded again when the time has come.  Until then it takes no memory and no
+ * work.  Those that were given up stay for a while, to be delivered again on
+ * request.
+ *
+ * The worker is the only one to write here.  Changes are gathered, and written
+ * with the results they belong to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_ASIDE_H
+#define HOOKS_ASIDE_H
+
+#include "backlog.h"
+#include "event.h"
+
+/* Why a delivery is aside. */
+typedef enum AsideWhy
+{
+	ASIDE_RETRY,				/* an attempt has failed */
+	ASIDE_HOST,					/* its host does not work, or takes no more for now */
+	ASIDE_PAUSED,				/* its hook, or user, is paused */
+	ASIDE_REPLAY,				/* it was asked for, and is paced */
+	ASIDE_GIVEN_UP				/* it will not be made, unless asked for */
+} AsideWhy;
+
+/* A delivery as the table keeps it, but for its event. */
+typedef struct Aside
+{
+	pg_uuid_t	id;
+	pg_uuid_t	hook_id;
+	AsideWhy	why;
+	TimestampTz next_at;		/* DT_NOEND: no time is known */
+	int64		place;			/* a strict hook's; -1: none */
+	int			attempts;		/* that were made, and count */
+	bool		perhaps_sent;	/* one of them may have arrived */
+	bool		replay;			/* it was asked for; its age counts from then */
+	TimestampTz taken;			/* the cooldown it took, DT_NOBEGIN: none … */
+	TimestampTz before;			/* … and what was there before */
+	const char *error;			/* the last attempt's, or NULL */
+	int			status;			/* … HTTP status, 0: none */
+	TimestampTz last_at;		/* … time, DT_NOBEGIN: there was none */
+} Aside;
+
+/*
+ * Once, at the start, in a transaction: tell what waits, for each user, and
+ * of strict hooks.
+ */
+extern void aside_open(void (*count) (const pg_uuid_t *user, int n),
+					   void (*strict) (const pg_uuid_t *hook, int n, int64 last_place,
+									   TimestampTz first_at));
+
+/* Have a delivery entered, or changed, or taken out; copies what it needs. */
+extern void aside_put(const Aside *aside, const QueuedEvent *event);
+extern void aside_remove(const pg_uuid_t *id);
+
+/* Write the changes; then, after the commit, forget them.  Needs a transaction. */
+extern bool aside_has_changes(void);
+extern void aside_write(void);
+extern void aside_written(void);
+
+/* When the next one is to be loaded; DT_NOEND: none. */
+extern TimestampTz aside_due_at(void);
+
+/*
+ * Load up to so many of those whose time has come, in that order, and hand
+ * each to take(), which owns the event.  Needs a transaction.
+ */
+extern void aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEvent *event));
+
+/* Those of a paused hook, or else user, may go on.  Needs a transaction. */
+extern void aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now);
+
+/* What is kept of a delivery?  True, with it, when it is.  Needs a transaction. */
+extern bool aside_find(const pg_uuid_t *id, Aside *aside);
+
+/* The clock was set back by so many microseconds.  Needs a transaction. */
+extern void aside_set_back(int64 by, TimestampTz now);
+
+/*
+ * Delete some of those that were given up for longer than hooks.dead_retention.
+ * Returns whether there may be more.  Needs a transaction.
+ */
+extern bool aside_retain(void);
+
+#endif							/* HOOKS_ASIDE_H */

@@ -1,0 +1,832 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.c
+ *		The life of a delivery: what one hook does about one event.  See
+ *		delivery.h.
+ *
+ * Every attempt makes a log row.  What ends for good is acknowledged; what is
+ * tried again, or waits for long, goes aside, which acknowledges it as well:
+ * the queue holds nothing but what is about to start.  Both are written in one
+ * transaction.
+ *
+ * An error while a message is built is the hook's failure.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "common/pg_prng.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "delivery.h"
+#include "log.h"
+#include "schedule.h"
+#include "settings.h"
+#include "shared.h"
+#include "transport.h"
+
+/* The least pause after an answer that counts no attempt. */
+#define UNCOUNTED_PAUSE USECS_PER_SEC
+
+typedef struct Delivery
+{
+	Scheduled	scheduled;		/* must be first */
+	dlist_node	hook_link;
+	Hook	   *hook;
+	QueuedEvent *event;
+	Aside		kept;			/* what would be kept of it */
+	bool		in_table;		/* … and is */
+	bool		admission_marked;
+	bool		cancelled;
+	const ActionType *type;		/* from the start on */
+	TimestampTz started_at;
+} Delivery;
+
+/* Deliveries of a strict hook that were aside before the hook was loaded. */
+typedef struct StrictAside
+{
+	pg_uuid_t	hook;			/* key */
+	int			n;
+	int64		last_place;
+	TimestampTz first_at;
+} StrictAside;
+
+static Schedule *schedule = NULL;
+static DatabaseSlot *slot = NULL;
+static MemoryContext deliveries_context = NULL;
+static MemoryContext scratch = NULL;	/* for one message or answer at a time */
+static ResourceOwner owner = NULL;	/* of cryptographic contexts, outside transactions */
+static HTAB *strict_aside = NULL;
+static uint64 destination_seed;
+static TimestampTz next_replay = 0;
+
+/* ----------
+ * Setting up
+ * ----------
+ */
+
+static void
+count_aside(const pg_uuid_t *user, int n)
+{
+	schedule_count_aside(schedule, user, n);
+}
+
+static void
+remember_strict(const pg_uuid_t *hook, int n, int64 last_place, TimestampTz first_at)
+{
+	StrictAside *entry = hash_search(strict_aside, hook, HASH_ENTER, NULL);
+
+	entry->n = n;
+	entry->last_place = last_place;
+	entry->first_at = first_at;
+}
+
+void
+delivery_init(void)
+{
+	MemoryContext previous = MemoryContextSwitchTo(TopMemoryContext);
+	HASHCTL		control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(StrictAside)};
+
+	slot = shared_my_slot();
+	schedule = schedule_create();
+	deliveries_context = SlabContextCreate(TopMemoryContext, "hooks deliveries",
+										   SLAB_DEFAULT_BLOCK_SIZE, sizeof(Delivery));
+	scratch = AllocSetContextCreate(TopMemoryContext, "hooks scratch", ALLOCSET_DEFAULT_SIZES);
+	owner = ResourceOwnerCreate(NULL, "hooks deliveries");
+	strict_aside = hash_create("hooks strict deliveries", 64, &control, HASH_ELEM | HASH_BLOBS);
+	destination_seed = pg_prng_uint64(&pg_global_prng_state);
+	MemoryContextSwitchTo(previous);
+	delivery_reload();
+	aside_open(count_aside, remember_strict);
+}
+
+void
+delivery_reload(void)
+{
+	schedule_set_limits(schedule, (ScheduleLimits)
+						{
+							.total = hooks_max_in_flight,
+							.per_user = hooks_max_in_flight_per_user,
+							.per_host = hooks_max_in_flight_per_host,
+							.aside_per_user = hooks_max_waiting_per_user,
+							.no_breakers = !hooks_breaker
+						});
+}
+
+void
+delivery_show(void)
+{
+	shared_set(slot, STAT_WAITING, schedule_waiting(schedule));
+	shared_set(slot, STAT_IN_FLIGHT, schedule_in_flight(schedule));
+}
+
+/* ----------
+ * The log
+ * ----------
+ */
+
+static void
+write_log(const Hook *hook, const QueuedEvent *event, LogStatus status, const char *error,
+		  TimestampTz at, int attempt)
+{
+	LogRow		row = {
+		.hook_id = hook->id,
+		.user_id = event->event.user_id,
+		.event_id = event->event.id,
+		.trigger_type = hook->type,
+		.action_type = hook->action_name,
+		.status = status,
+		.error = error,
+		.executed_at = at,
+		.attempt = attempt
+	};
+
+	log_add(&row);
+}
+
+void
+delivery_skip(const Hook *hook, const QueuedEvent *event, bool cooldown, TimestampTz now)
+{
+	shared_count(slot, cooldown ? STAT_SKIPPED_COOLDOWN : STAT_SKIPPED_CONDITION, 1);
+	if (hooks_log_skips == LOG_SKIPS_ALL ||
+		(hooks_log_skips == LOG_SKIPS_COOLDOWN && cooldown))
+		write_log(hook, event, cooldown ? LOG_SKIPPED_COOLDOWN : LOG_SKIPPED_CONDITION, NULL, now, 1);
+}
+
+void
+delivery_refuse(const Hook *hook, const QueuedEvent *event, const char *error, TimestampTz now)
+{
+	shared_count(slot, STAT_FAILED, 1);
+	write_log(hook, event, LOG_FAILURE, error, now, 1);
+}
+
+/* ----------
+ * Ends
+ * ----------
+ */
+
+/* What was taken for the delivery is given back; it is out of the schedule. */
+static void
+release(Delivery *delivery)
+{
+	Hook	   *hook = delivery->hook;
+	QueuedEvent *event = delivery->event;
+
+	Assert(delivery->scheduled.state == SCHEDULE_OUT);
+	if (event->place.table >= 0 && event->open > 1)
+		backlog_done_hook(event, &hook->id);
+	backlog_close(event);
+	dlist_delete(&delivery->hook_link);
+	if (delivery->kept.error)
+		pfree((char *) delivery->kept.error);
+	pfree(delivery);
+	hook_release(hook);
+}
+
+/* Remember the last attempt's error. */
+static void
+keep_error(Delivery *delivery, const char *error, int status, TimestampTz at)
+{
+	if (delivery->kept.error)
+		pfree((char *) delivery->kept.error);
+	delivery->kept.error = error ? MemoryContextStrdup(TopMemoryContext, error) : NULL;
+	delivery->kept.status = status;
+	delivery->kept.last_at = at;
+}
+
+static void
+put_aside(Delivery *delivery, AsideWhy why, TimestampTz until)
+{
+	delivery->kept.why = why;
+	delivery->kept.next_at = until;
+	delivery->kept.place = delivery->scheduled.strict && why != ASIDE_PAUSED
+		? delivery->scheduled.place : -1;
+	aside_put(&delivery->kept, delivery->event);
+	release(delivery);
+}
+
+/* Nothing has arrived: the hook may fire again. */
+static void
+return_cooldown(const Delivery *delivery)
+{
+	const Action *action = delivery->hook->action;
+
+	if (!delivery->kept.perhaps_sent && !TIMESTAMP_IS_NOBEGIN(delivery->kept.taken) &&
+		!(action && action->keep_cooldown))
+		hook_give_back(delivery->hook, delivery->kept.taken, delivery->kept.before);
+}
+
+/* It has failed for good, and can be asked for. */
+static void
+give_up(Delivery *delivery)
+{
+	return_cooldown(delivery);
+	put_aside(delivery, ASIDE_GIVEN_UP, DT_NOEND);
+}
+
+/* The same for one that was to start, and was not sent. */
+static void
+fail_unsent(Delivery *delivery, const char *error)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	shared_count(slot, STAT_FAILED, 1);
+	write_log(delivery->hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
+	keep_error(delivery, error, 0, now);
+	health_result(delivery->hook, error, 0, now);
+	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
+	give_up(delivery);
+}
+
+/* ----------
+ * Beginnings
+ * ----------
+ */
+
+static Occasion
+occasion_of(const Hook *hook, const QueuedEvent *event)
+{
+	Occasion	occasion = {&event->event, hook->id, hook->name};
+
+	return occasion;
+}
+
+static pg_uuid_t
+delivery_id(const Hook *hook, const QueuedEvent *event)
+{
+	ResourceOwner previous = CurrentResourceOwner;
+	Occasion	occasion = occasion_of(hook, event);
+	pg_uuid_t	id;
+
+	CurrentResourceOwner = owner;
+	id = occasion_delivery_id(&occasion);
+	CurrentResourceOwner = previous;
+	return id;
+}
+
+/*
+ * What the hook shares its rate limits with: those of a host are usually its
+ * user's own.  Nobody outside can make out two that collide.
+ */
+static uint64
+destination_of(const Hook *hook)
+{
+	const Action *action = hook->action;
+	const char *name = action->destination ? action->destination : action->host;
+	uint64		destination = hash_bytes_extended((const unsigned char *) name, strlen(name),
+												  destination_seed);
+
+	if (action->destination == NULL)
+		destination = hash_combine64(destination,
+									 hash_bytes_extended(hook->user_id.data, UUID_LEN,
+														 destination_seed));
+	return destination;
+}
+
+/* What a strict hook had aside before it was loaded. */
+static void
+recall_strict(Hook *hook)
+{
+	StrictAside *entry;
+
+	if (hash_get_num_entries(strict_aside) == 0 ||
+		(entry = hash_search(strict_aside, &hook->id, HASH_FIND, NULL)) == NULL)
+		return;
+	schedule_recall_aside(&hook->lane, entry->n, entry->last_place, entry->first_at);
+	hash_search(strict_aside, &hook->id, HASH_REMOVE, NULL);
+}
+
+static Delivery *
+make(Hook *hook, QueuedEvent *event)
+{
+	Delivery   *delivery = MemoryContextAllocZero(deliveries_context, sizeof(Delivery));
+
+	delivery->hook = hook;
+	delivery->event = event;
+	dlist_push_tail(&hook->deliveries, &delivery->hook_link);
+	return delivery;
+}
+
+static void
+enter(Delivery *delivery, bool was_aside)
+{
+	Hook	   *hook = delivery->hook;
+	const Aside *kept = &delivery->kept;
+	ScheduleOrder order = {
+		.user = &delivery->event->event.user_id,
+		.lane = &hook->lane,
+		.type = delivery->event->event.type,
+		.host = hook->action->host,
+		.destination = destination_of(hook),
+		.size = delivery->event->data_size,
+		.concurrency = hook->action->concurrency,
+		.strict = hook->action->strict,
+		.again = kept->attempts > 0 || kept->replay,
+		.was_aside = was_aside,
+		.place = was_aside ? kept->place : -1
+	};
+
+	recall_strict(hook);
+	schedule_add(schedule, &delivery->scheduled, &order, GetCurrentTimestamp());
+}
+
+void
+delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked)
+{
+	Delivery   *delivery = make(hook, event);
+
+	event->open++;
+	delivery->kept.id = delivery_id(hook, event);
+	delivery->kept.hook_id = hook->id;
+	delivery->kept.taken = hook->last_admitted;
+	delivery->kept.before = before;
+	delivery->kept.last_at = DT_NOBEGIN;
+	delivery->admission_marked = marked;
+	enter(delivery, false);
+}
+
+static Delivery *
+find_delivery(Hook *hook, const pg_uuid_t *event_id)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &hook->deliveries)
+	{
+		Delivery   *delivery = dlist_container(Delivery, hook_link, iter.cur);
+
+		if (memcmp(&delivery->event->event.id, event_id, UUID_LEN) == 0)
+			return delivery;
+	}
+	return NULL;
+}
+
+void
+delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
+{
+	Delivery   *delivery;
+
+	backlog_begin(event);
+	if (hook != NULL && find_delivery(hook, &event->event.id) != NULL)
+	{
+		backlog_close(event);	/* it is here already */
+		return;
+	}
+	if (hook == NULL || hook->action == NULL || hook->type != event->event.type)
+	{
+		Aside		kept = *aside;
+
+		kept.why = ASIDE_GIVEN_UP;
+		kept.last_at = GetCurrentTimestamp();
+		if (kept.error == NULL)
+			kept.error = hook && hook->mistake ? hook->mistake : "hook was disabled";
+		schedule_lose_aside(schedule, &event->event.user_id,
+							hook && aside->place >= 0 ? &hook->lane : NULL);
+		aside_put(&kept, event);
+		backlog_close(event);
+		return;
+	}
+
+	delivery = make(hook, event);
+	delivery->kept = *aside;
+	if (aside->error)
+		delivery->kept.error = MemoryContextStrdup(TopMemoryContext, aside->error);
+	delivery->in_table = true;
+	delivery->admission_marked = true;
+	enter(delivery, true);
+}
+
+void
+delivery_replay(Hook *hook, const QueuedEvent *event)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	QueuedEvent copy = *event;
+	Aside		kept;
+	pg_uuid_t	id = delivery_id(hook, event);
+
+	if (find_delivery(hook, &event->event.id) != NULL)
+		return;					/* it is about to be sent */
+	if (!aside_find(&id, &kept) || kept.why == ASIDE_GIVEN_UP)
+		schedule_count_aside(schedule, &event->event.user_id, 1);
+	next_replay = Max(next_replay, now);
+	if (next_replay > now + USECS_PER_DAY)
+		next_replay = now;		/* the clock was set back */
+	kept = (Aside)
+	{
+		.id = id,
+		.hook_id = hook->id,
+		.why = ASIDE_REPLAY,
+		.next_at = next_replay,
+		.place = -1,
+		.replay = true,
+		.taken = DT_NOBEGIN,
+		.before = DT_NOBEGIN,
+		.last_at = DT_NOBEGIN
+	};
+	next_replay += USECS_PER_SEC / hooks_replay_rate;
+	copy.queued_at = now;
+	aside_put(&kept, &copy);
+}
+
+static void
+cancel(Delivery *delivery)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	shared_count(slot, STAT_FAILED, 1);
+	write_log(delivery->hook, delivery->event, LOG_FAILURE, "cancelled by hooks.cancel()", now,
+			  delivery->kept.attempts + 1);
+	if (delivery->scheduled.state == SCHEDULE_READY)
+		schedule_withdraw(schedule, &delivery->scheduled);
+	return_cooldown(delivery);
+	if (delivery->in_table)
+		aside_remove(&delivery->kept.id);
+	release(delivery);
+}
+
+void
+delivery_cancel(Hook *hook, const QueuedEvent *event)
+{
+	Delivery   *delivery = find_delivery(hook, &event->event.id);
+	pg_uuid_t	id = delivery_id(hook, event);
+	Aside		kept;
+
+	if (delivery != NULL && delivery->scheduled.state == SCHEDULE_IN_FLIGHT)
+		delivery->cancelled = true; /* its answer will be the last one */
+	else if (delivery != NULL)
+		cancel(delivery);
+	else if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
+	{
+		shared_count(slot, STAT_FAILED, 1);
+		write_log(hook, event, LOG_FAILURE, "cancelled by hooks.cancel()", GetCurrentTimestamp(),
+				  kept.attempts + 1);
+		if (!kept.perhaps_sent && !TIMESTAMP_IS_NOBEGIN(kept.taken) &&
+			!(hook->action && hook->action->keep_cooldown))
+			hook_give_back(hook, kept.taken, kept.before);
+		schedule_lose_aside(schedule, &event->event.user_id, kept.place >= 0 ? &hook->lane : NULL);
+		aside_remove(&id);
+	}
+}
+
+/* ----------
+ * Starting
+ * ----------
+ */
+
+/* Make and start the request; returns why not, or NULL. */
+static const char *
+start_request(Delivery *delivery)
+{
+	Hook	   *hook = delivery->hook;
+	Message		message = {0};
+	Mistake		error = {0};
+	ActionDelivery what = {
+		.occasion = occasion_of(hook, delivery->event),
+		.now = delivery->started_at
+	};
+
+	what.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id)));
+	message.timeout_ms = hook->action->timeout_ms;
+	if (!delivery->type->build(hook->action, &what, &message, &error))
+		return error.message;
+	if (!transport_start(&message, delivery))
+		return "out of memory";
+	return NULL;
+}
+
+static void
+start(Delivery *delivery)
+{
+	const char *volatile why = NULL;
+	MemoryContext previous = MemoryContextSwitchTo(scratch);
+	ResourceOwner previous_owner = CurrentResourceOwner;
+
+	CurrentResourceOwner = owner;
+	delivery->type = delivery->hook->action->type;
+	delivery->started_at = GetCurrentTimestamp();
+	PG_TRY();
+	{
+		why = start_request(delivery);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(scratch);
+		error = CopyErrorData();
+		FlushErrorState();
+		why = psprintf("message could not be built: %s", error->message);
+		ResourceOwnerRelease(owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, true);
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = previous_owner;
+
+	if (why == NULL)
+		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
+	else
+		fail_unsent(delivery, why);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(scratch);
+}
+
+/*
+ * Its hook may have changed while the delivery waited.  While somebody has
+ * the hooks table locked, what was known before counts.
+ */
+static void
+load_again(const pg_uuid_t *user)
+{
+	MemoryContext context = CurrentMemoryContext;
+	pg_uuid_t	user_id = *user;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		hooks_load(&user_id, 1);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* From when on a delivery is too old to be made; an age, for people, comes along. */
+static TimestampTz
+expires_at(const Delivery *delivery)
+{
+	const QueuedEvent *event = delivery->event;
+	TimestampTz born = delivery->kept.replay ? event->queued_at
+		: Min(event->queued_at, event->event.time);
+
+	return born + delivery->hook->action->retry.max_age;
+}
+
+static char *
+duration_text(int64 us)
+{
+	int64		seconds = us / USECS_PER_SEC;
+
+	if (seconds >= 3600 && seconds % 3600 == 0)
+		return psprintf(INT64_FORMAT " h", seconds / 3600);
+	if (seconds >= 60 && seconds % 60 == 0)
+		return psprintf(INT64_FORMAT " min", seconds / 60);
+	return psprintf(INT64_FORMAT " s", seconds);
+}
+
+/* The delivery's turn has come. */
+static void
+take_turn(Delivery *delivery)
+{
+	Hook	   *hook = delivery->hook;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!hooks_are_current(&hook->user_id))
+		load_again(&hook->user_id);
+
+	if (!hook->enabled || hook->type != delivery->event->event.type)
+	{
+		/* A hook that was disabled or deleted starts nothing new. */
+		schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
+		if (delivery->in_table || hook->health.disabled)
+		{
+			if (delivery->kept.error == NULL)
+				keep_error(delivery, "hook was disabled", 0, now);
+			give_up(delivery);
+			return;
+		}
+		return_cooldown(delivery);
+		release(delivery);
+	}
+	else if (hook->mistake)
+		fail_unsent(delivery, hook->mistake);
+	else if (hook->action->type->build == NULL)
+		fail_unsent(delivery, action_not_performed(hook->action_name));
+	else if (now > expires_at(delivery))
+		fail_unsent(delivery, psprintf("expired after %s",
+									   duration_text(hook->action->retry.max_age)));
+	else if (hook->paused)
+	{
+		schedule_count_aside(schedule, &hook->user_id, 1);
+		schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
+		put_aside(delivery, ASIDE_PAUSED, DT_NOEND);
+	}
+	else
+		start(delivery);
+}
+
+void
+delivery_start(void)
+{
+	ScheduleStep step;
+
+	while (schedule_next(schedule, GetCurrentTimestamp(), &step))
+	{
+		Delivery   *delivery = (Delivery *) step.delivery;
+
+		if (step.aside)
+			put_aside(delivery, delivery->kept.attempts > 0 ? ASIDE_RETRY : ASIDE_HOST, step.until);
+		else
+			take_turn(delivery);
+	}
+	delivery_show();
+}
+
+TimestampTz
+delivery_wake_at(void)
+{
+	return schedule_wake_at(schedule);
+}
+
+/* ----------
+ * Answers
+ * ----------
+ */
+
+static void
+log_attempt(const Delivery *delivery, const Answer *answer, const Outcome *outcome)
+{
+	LogRow		row = {
+		.hook_id = delivery->hook->id,
+		.user_id = delivery->event->event.user_id,
+		.event_id = delivery->event->event.id,
+		.trigger_type = delivery->event->event.type,
+		.action_type = delivery->type->name,
+		.status = outcome->class == OUTCOME_SUCCESS ? LOG_SUCCESS : LOG_FAILURE,
+		.error = outcome->error,
+		.executed_at = delivery->started_at,
+		.duration_ms = (int) ((answer->duration_us + 500) / 1000),
+		.attempt = delivery->kept.attempts + 1,
+		.response_status = outcome->status
+	};
+
+	log_add(&row);
+	shared_count(slot, outcome->class == OUTCOME_SUCCESS ? STAT_SUCCEEDED : STAT_FAILED, 1);
+}
+
+/* What the answer tells of its destination's limits. */
+static void
+learn(const Delivery *delivery, const Answer *answer, TimestampTz now)
+{
+	bool		closed = answer->status == 429 || answer->status == 503;
+
+	schedule_learn(schedule, &delivery->scheduled, answer->rate_remaining,
+				   answer->rate_reset_ms < 0 ? -1 : answer->rate_reset_ms * 1000,
+				   closed && answer->retry_after_ms > 0 ? answer->retry_after_ms * 1000 : -1, now);
+}
+
+/*
+ * When to try again, DT_NOEND for never; what a failed attempt's outcome says
+ * of that is added to its error.
+ */
+static TimestampTz
+next_attempt(Delivery *delivery, const Answer *answer, Outcome *outcome, TimestampTz now)
+{
+	const Action *action = delivery->hook->action;
+	int64		wish = answer->retry_after_ms < 0 ? -1 : answer->retry_after_ms * 1000;
+	TimestampTz next;
+
+	if (outcome->class != OUTCOME_RETRY || action == NULL || delivery->cancelled)
+		return DT_NOEND;
+	if (outcome->uncounted)
+		next = now + Max(Min(wish, RETRY_LONGEST_WISH), UNCOUNTED_PAUSE);
+	else
+		next = retry_at(&action->retry, delivery->kept.attempts, wish,
+						pg_prng_double(&pg_global_prng_state), now);
+	if (TIMESTAMP_IS_NOEND(next) || next <= expires_at(delivery))
+		return next;
+	outcome->error = psprintf("%s; expires before the next attempt", outcome->error);
+	return DT_NOEND;
+}
+
+static ScheduleResult
+host_result(const Answer *answer, const Outcome *outcome)
+{
+	if (answer->kind == ANSWER_REFUSED)
+		return SCHEDULE_UNSENT;
+	return outcome->host_failed ? SCHEDULE_FAILED : SCHEDULE_WORKED;
+}
+
+static void
+take_answer(Delivery *delivery, const Answer *answer)
+{
+	static const RetryPolicy no_policy = {.nstatuses = -1};
+	Hook	   *hook = delivery->hook;
+	TimestampTz now = GetCurrentTimestamp();
+	Outcome		outcome = {0};
+	TimestampTz next;
+	Aside	   *kept = &delivery->kept;
+	int			attempt = kept->attempts + 1;
+
+	delivery->type->judge(answer, hook->action ? &hook->action->retry : &no_policy, &outcome);
+	if (!outcome.uncounted)
+		kept->attempts = attempt;
+	if (outcome.class != OUTCOME_SUCCESS && !outcome.undelivered)
+		kept->perhaps_sent = true;
+	next = next_attempt(delivery, answer, &outcome, now);
+
+	kept->attempts = attempt - 1;
+	log_attempt(delivery, answer, &outcome);
+	if (!outcome.uncounted)
+		kept->attempts = attempt;
+	keep_error(delivery, outcome.error, outcome.status, now);
+	learn(delivery, answer, now);
+	if (!outcome.uncounted)
+		health_result(hook, outcome.error, outcome.status, now);
+	if (outcome.disable)
+		health_disable(hook, psprintf("its destination wants no more: %s",
+									  outcome.error ? outcome.error : "webhook-delivery: disable"), now);
+
+	if (!TIMESTAMP_IS_NOEND(next))
+		next = schedule_again(schedule, &delivery->scheduled, next);
+	schedule_done(schedule, &delivery->scheduled, host_result(answer, &outcome), now);
+
+	if (!TIMESTAMP_IS_NOEND(next))
+		put_aside(delivery, ASIDE_RETRY, next);
+	else if (outcome.class != OUTCOME_SUCCESS)
+		give_up(delivery);
+	else
+	{
+		if (delivery->in_table)
+			aside_remove(&kept->id);
+		release(delivery);
+	}
+}
+
+void
+delivery_answers(void)
+{
+	MemoryContext previous = MemoryContextSwitchTo(scratch);
+	Answer		answer;
+	void	   *delivery;
+
+	while (transport_take(&answer, &delivery))
+	{
+		take_answer(delivery, &answer);
+		MemoryContextReset(scratch);
+	}
+	MemoryContextSwitchTo(previous);
+	delivery_show();
+}
+
+/*
+ * Once last_triggered_at is written, a crash must not make the deliveries
+ * that took it fall into their own cooldown: they are marked as admitted in
+ * the same transaction.
+ */
+void
+delivery_about_to_write(Hook *hook)
+{
+	dlist_iter	iter;
+
+	if (hook->cooldown_seconds <= 0)
+		return;
+	dlist_foreach(iter, &hook->deliveries)
+	{
+		Delivery   *delivery = dlist_container(Delivery, hook_link, iter.cur);
+
+		if (delivery->admission_marked)
+			continue;
+		backlog_admitted_hook(delivery->event, &hook->id);
+		delivery->admission_marked = true;
+	}
+}
+
+void
+delivery_forget(TimestampTz now)
+{
+	schedule_forget(schedule, now);
+}
+
+int
+delivery_waiting(void)
+{
+	return schedule_waiting(schedule);
+}
+
+int
+delivery_user_waiting(const pg_uuid_t *user)
+{
+	return schedule_user_waiting(schedule, user);
+}
+
+int
+delivery_in_flight(void)
+{
+	return schedule_in_flight(schedule);
+}

@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.h
+ *		The life of a delivery: what one hook does about one event.
+ *
+ * A delivery is made when a hook fires, waits for its turn in the schedule,
+ * is attempted, and ends in success, or is tried again, or is given up.
+ * While it waits for a time it is aside (aside.h) and not here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HOOKS_DELIVERY_H
+#define HOOKS_DELIVERY_H
+
+#include "aside.h"
+#include "backlog.h"
+#include "hook.h"
+
+/* Once, at the start, in a transaction. */
+extern void delivery_init(void);
+
+/* Settings have changed. */
+extern void delivery_reload(void);
+
+/* Log that a hook does nothing about an event, or cannot. */
+extern void delivery_skip(const Hook *hook, const QueuedEvent *event, bool cooldown, TimestampTz now);
+extern void delivery_refuse(const Hook *hook, const QueuedEvent *event, const char *error,
+							TimestampTz now);
+
+/*
+ * The hook fires for the event.  "before" is when it had been admitted before,
+ * "marked" says that this admission is on record.
+ */
+extern void delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked);
+
+/* The hook is to deliver the event once more, because somebody asks for it. */
+extern void delivery_replay(Hook *hook, const QueuedEvent *event);
+
+/* A delivery that was aside is there again; owns the event.  "hook" is NULL when it is gone. */
+extern void delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event);
+
+/* Nobody wants the hook's delivery of that event any more.  Needs a transaction. */
+extern void delivery_cancel(Hook *hook, const QueuedEvent *event);
+
+/*
+ * Start the deliveries whose turn it is.  Hooks that changed since are loaded
+ * again, so call it outside transactions.
+ */
+extern void delivery_start(void);
+
+/* When there is something to start though nothing ends; DT_NOEND: never. */
+extern TimestampTz delivery_wake_at(void);
+
+/* Take the answers that have come in. */
+extern void delivery_answers(void);
+
+/* The hook's last_triggered_at is about to be written. */
+extern void delivery_about_to_write(Hook *hook);
+
+/* Forget what is not needed any more, now and then. */
+extern void delivery_forget(TimestampTz now);
+
+/* Deliveries that wait for their turn, all or a user's, and attempts under way. */
+extern int	delivery_waiting(void);
+extern int	delivery_user_waiting(const pg_uuid_t *user);
+extern int	delivery_in_flight(void);
+
+/* Show what waits and is under way in hooks.stat. */
+extern void delivery_show(void);
+
+#endif							/* HOOKS_DELIVERY_H */
