@@ -19,11 +19,14 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PIECE			65536	/* of a chunked body */
 #define MAX_COUNT		100000	/* headers, interim answers */
 #define MAX_WAIT_MS		86400000
 #define RESET_DELAY		10000	/* microseconds, so that the client reads what came before */
+#define BUCKET_LIMIT	5		/* requests ... */
+#define BUCKET_WINDOW	2		/* ... in so many seconds */
 
 /* The parts of the target a behaviour reads its parameters from. */
 typedef struct Target
@@ -35,16 +38,20 @@ typedef struct Target
 
 typedef void (*Behaviour) (Conn *c, const Target *t);
 
-/* Requests seen per key of /seq. */
-typedef struct SeqKey
+static Behaviour find_behaviour(Slice name);
+
+/* What behaviours that change remember, each under keys of its own. */
+typedef struct Memo
 {
-	struct SeqKey *next;
-	uint64_t	requests;
+	struct Memo *next;
+	uint64_t	requests;		/* /seq, /sequence; /bucket: in its window */
+	uint64_t	until;			/* /bucket: end of its window, by clock_us() */
+	bool		on;				/* /switch */
 	size_t		len;
 	char		key[];
-} SeqKey;
+} Memo;
 
-static SeqKey *seq_keys[4096];
+static Memo *memos[4096];
 
 static const char *const reasons[1000] = {
 	[200] = "OK", [201] = "Created", [202] = "Accepted", [204] = "No Content",
@@ -231,6 +238,28 @@ begin_head(Conn *c, int status)
 	add_head(c, status);
 }
 
+static void
+end_head(Conn *c)
+{
+	buffer_add_string(&c->out, "\r\n");
+}
+
+/* What every header=NAME:VALUE of the query asks for. */
+static void
+add_asked_headers(Conn *c, Slice query)
+{
+	Slice		name;
+	Slice		value;
+
+	while (query_next(&query, &name, &value))
+	{
+		if (!slice_equal(name, "header", 6))
+			continue;
+		add_decoded(&c->out, value);
+		end_head(c);
+	}
+}
+
 /* The rest of an answer that is sent at once. */
 static void
 add_body(Conn *c, const char *type, Slice body)
@@ -239,12 +268,6 @@ add_body(Conn *c, const char *type, Slice body)
 				  type, body.len);
 	if (!c->is_head)
 		buffer_add(&c->out, body.data, body.len);
-}
-
-static void
-end_head(Conn *c)
-{
-	buffer_add_string(&c->out, "\r\n");
 }
 
 /* After the headers of its own: a short text, where the status allows one. */
@@ -341,7 +364,7 @@ do_echo(Conn *c, const Target *t)
 	add_body(c, "application/octet-stream", t->body);
 }
 
-/* /status/NNN[?retry_after=X][&location=URL], and /early/NNN likewise */
+/* /status/NNN[?retry_after=X][&location=URL][&header=NAME:VALUE], and /early/NNN likewise */
 static void
 do_status(Conn *c, const Target *t)
 {
@@ -369,61 +392,189 @@ do_status(Conn *c, const Target *t)
 			buffer_add_string(&c->out, "https://elsewhere.example/landing");
 		end_head(c);
 	}
+	add_asked_headers(c, t->query);
 	end_status(c, status);
 }
 
-static SeqKey *
-seq_key(Slice key)
+/* Under a key of two parts; what was never asked for is all zeros. */
+static Memo *
+memo(Slice kind, Slice name)
 {
-	SeqKey	  **list;
-	SeqKey	   *k;
+	static Buffer key;
+	Memo	  **list;
+	Memo	   *m;
 	uint32_t	hash = 2166136261u;
 
-	for (size_t i = 0; i < key.len; i++)
+	key.start = key.end = 0;
+	buffer_add(&key, kind.data, kind.len);
+	buffer_add(&key, "\n", 1);
+	buffer_add(&key, name.data, name.len);
+	for (size_t i = 0; i < key.end; i++)
 		hash = (hash ^ (unsigned char) key.data[i]) * 16777619u;
-	list = &seq_keys[hash % (sizeof(seq_keys) / sizeof(seq_keys[0]))];
-	for (k = *list; k != NULL; k = k->next)
+	list = &memos[hash % (sizeof(memos) / sizeof(memos[0]))];
+	for (m = *list; m != NULL; m = m->next)
 	{
-		if (slice_equal(key, k->key, k->len))
-			return k;
+		if (m->len == key.end && memcmp(m->key, key.data, m->len) == 0)
+			return m;
 	}
-	k = malloc(sizeof(SeqKey) + key.len);
-	if (k == NULL)
+	m = malloc(sizeof(Memo) + key.end);
+	if (m == NULL)
 		abort();
-	*k = (SeqKey) {.next = *list,.len = key.len};
-	memcpy(k->key, key.data, key.len);
-	*list = k;
-	return k;
+	*m = (Memo) {.next = *list,.len = key.end};
+	memcpy(m->key, key.data, key.end);
+	*list = m;
+	return m;
 }
 
-/* /seq/STATUS,STATUS,.../KEY: one after the other per key; the last stays */
+/* Takes what stands before the next separator off the list. */
+static Slice
+list_next(Slice *list, char separator)
+{
+	const char *end = list->len > 0 ? memchr(list->data, separator, list->len) : NULL;
+	Slice		item = {list->data, end ? (size_t) (end - list->data) : list->len};
+
+	list->data += item.len + (end != NULL);
+	list->len -= item.len + (end != NULL);
+	return item;
+}
+
+/*
+ * One of a comma-separated list: the n-th, from 0, or the last.  It is either
+ * STATUS[:NAME=VALUE...], or the name of a behaviour without parameters.
+ */
+static void
+answer_from_list(Conn *c, Slice list, uint64_t n)
+{
+	static const Target nothing = {.path = {"", 0}};
+	Slice		item = list_next(&list, ',');
+	Slice		rest;
+	Behaviour	behaviour;
+	int			status;
+
+	for (; n > 0 && list.len > 0; n--)
+		item = list_next(&list, ',');
+	behaviour = find_behaviour(item);
+	rest = item;
+	if (behaviour != NULL)
+		behaviour(c, &nothing);
+	else if (!status_number(list_next(&rest, ':'), &status))
+		answer_error(c, 404);
+	else
+	{
+		begin_head(c, status);
+		while (rest.len > 0)
+		{
+			Slice		value = list_next(&rest, ':');
+
+			add_decoded(&c->out, list_next(&value, '='));
+			buffer_add_string(&c->out, ": ");
+			add_decoded(&c->out, value);
+			end_head(c);
+		}
+		end_status(c, status);
+	}
+}
+
+/* /seq/ITEM,ITEM,.../KEY: one after the other per key; the last stays */
 static void
 do_seq(Conn *c, const Target *t)
 {
-	Slice		list = segment(t->path, 2);
-	SeqKey	   *key = seq_key(segment(t->path, 3));
-	int			status;
+	Memo	   *m = memo(segment(t->path, 1), segment(t->path, 3));
 
-	for (uint64_t i = key->requests++;; i--)
+	answer_from_list(c, segment(t->path, 2), m->requests++);
+}
+
+/* /sequence/ITEM,ITEM,...[/NAME]: the same per webhook-id, so for the attempts of one delivery */
+static void
+do_sequence(Conn *c, const Target *t)
+{
+	Memo	   *m = memo(t->path, request_header(c, "webhook-id"));
+
+	answer_from_list(c, segment(t->path, 2), m->requests++);
+}
+
+/* /switch/NAME[?status=NNN]: 500, or what is asked for, until it is on; then 204 */
+static void
+do_switch(Conn *c, const Target *t)
+{
+	Slice		value;
+	int			status = 500;
+
+	if (memo(segment(t->path, 1), segment(t->path, 2))->on)
+		no_content(c);
+	else if (query_get(t->query, "status", &value) && !status_number(value, &status))
+		answer_error(c, 404);
+	else
 	{
-		const char *comma = memchr(list.data, ',', list.len);
-
-		if (i == 0 || comma == NULL)
-		{
-			if (comma != NULL)
-				list.len = comma - list.data;
-			break;
-		}
-		list.len -= comma + 1 - list.data;
-		list.data = comma + 1;
+		begin_head(c, status);
+		add_asked_headers(c, t->query);
+		end_status(c, status);
 	}
-	if (!status_number(list, &status))
+}
+
+/* /switch/NAME/on or off: a test speaking, not a sender */
+static bool
+is_switching(const Target *t, bool *on)
+{
+	Slice		position = segment(t->path, 3);
+
+	*on = slice_equal(position, "on", 2);
+	return slice_equal(segment(t->path, 1), "switch", 6) &&
+		(*on || slice_equal(position, "off", 3));
+}
+
+/*
+ * /bucket/NAME[?limit=N][&window=SECONDS]: 204 for so many requests in a
+ * window, which begins with the first of them, then 429.  Headers and body
+ * are Discord's.
+ */
+static void
+do_bucket(Conn *c, const Target *t)
+{
+	Memo	   *m = memo(segment(t->path, 1), segment(t->path, 2));
+	uint64_t	limit = BUCKET_LIMIT;
+	uint64_t	window = BUCKET_WINDOW;
+	uint64_t	now = clock_us();
+	struct timespec clock;
+	bool		full;
+	double		left;
+	Slice		value;
+
+	if ((query_get(t->query, "limit", &value) && !slice_number(value, &limit)) ||
+		(query_get(t->query, "window", &value) && !slice_number(value, &window)))
 	{
 		answer_error(c, 404);
 		return;
 	}
-	begin_head(c, status);
-	end_status(c, status);
+	if (now >= m->until)
+	{
+		m->requests = 0;
+		m->until = now + window * 1000000;
+	}
+	full = m->requests >= limit;
+	m->requests += !full;
+	left = (m->until - now) / 1e6;
+	clock_gettime(CLOCK_REALTIME, &clock);
+
+	begin_head(c, full ? 429 : 204);
+	buffer_printf(&c->out, "X-RateLimit-Limit: %llu\r\nX-RateLimit-Remaining: %llu\r\n"
+				  "X-RateLimit-Reset: %.3f\r\nX-RateLimit-Reset-After: %.3f\r\n"
+				  "X-RateLimit-Bucket: %.*s\r\n",
+				  (unsigned long long) limit, (unsigned long long) (limit - m->requests),
+				  clock.tv_sec + clock.tv_nsec / 1e9 + left, left,
+				  (int) segment(t->path, 2).len, segment(t->path, 2).data);
+	if (full)
+	{
+		char		body[128];
+		int			len = snprintf(body, sizeof(body), "{\"message\": \"You are being rate limited.\", "
+								   "\"retry_after\": %.3f, \"global\": false}\n", left);
+
+		buffer_printf(&c->out, "Retry-After: %llu\r\nX-RateLimit-Scope: user\r\n",
+					  (unsigned long long) left + 1);
+		add_body(c, "application/json", (Slice) {body, len});
+	}
+	else
+		end_head(c);
 }
 
 static void
@@ -555,7 +706,7 @@ do_headers(Conn *c, const Target *t)
 	end_status(c, 200);
 }
 
-/* /continue/N[?status=103] */
+/* /continue/N[?status=103][&header=NAME:VALUE]: so many interim answers, with these headers */
 static void
 do_continue(Conn *c, const Target *t)
 {
@@ -566,10 +717,28 @@ do_continue(Conn *c, const Target *t)
 	if (!parameter(c, t, 2, MAX_COUNT, &count))
 		return;
 	while (count-- > 0)
+	{
 		buffer_add_string(&c->out, hints ?
-						  "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n" :
-						  "HTTP/1.1 100 Continue\r\n\r\n");
+						  "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n" :
+						  "HTTP/1.1 100 Continue\r\n");
+		add_asked_headers(c, t->query);
+		end_head(c);
+	}
 	no_content(c);
+}
+
+/* /trailer[?header=NAME:VALUE]: headers that come after the body */
+static void
+do_trailer(Conn *c, const Target *t)
+{
+	begin_head(c, 200);
+	buffer_add_string(&c->out, "Transfer-Encoding: chunked\r\n\r\n");
+	if (c->is_head)
+		return;
+	add_chunk(c, "late\n", 5);
+	buffer_add_string(&c->out, "0\r\n");
+	add_asked_headers(c, t->query);
+	end_head(c);
 }
 
 static void
@@ -624,6 +793,9 @@ static const struct
 	ROUTE("status", do_status),
 	ROUTE("early", do_status),
 	ROUTE("seq", do_seq),
+	ROUTE("sequence", do_sequence),
+	ROUTE("switch", do_switch),
+	ROUTE("bucket", do_bucket),
 	ROUTE("slow", do_slow),
 	ROUTE("mix", do_mix),
 	ROUTE("hang", do_hang),
@@ -638,10 +810,22 @@ static const struct
 	ROUTE("gzip", do_gzip),
 	ROUTE("headers", do_headers),
 	ROUTE("continue", do_continue),
+	ROUTE("trailer", do_trailer),
 	ROUTE("garbage", do_garbage),
 	ROUTE("no-keepalive", do_no_keepalive),
 	ROUTE("header", do_header),
 };
+
+static Behaviour
+find_behaviour(Slice name)
+{
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+	{
+		if (slice_equal(name, routes[i].name, routes[i].len))
+			return routes[i].behaviour;
+	}
+	return NULL;
+}
 
 /* ---------- called by request.c ---------- */
 
@@ -654,31 +838,31 @@ answer_is_early(Slice target)
 	return path.len >= 7 && memcmp(path.data, "/early/", 7) == 0;
 }
 
+/* Is it for the receiver itself, /stats or a switch, and so neither counted nor logged? */
 bool
-answer_is_stats(Slice method, Slice target)
+answer_is_control(Slice method, Slice target)
 {
-	return target.len >= 6 && memcmp(target.data, "/stats", 6) == 0 &&
-		(target.len == 6 || target.data[6] == '?' || target.data[6] == '/') &&
-		slice_equal(method, "GET", 3);
+	Target		t = target_parse(target);
+	bool		on;
+
+	return slice_equal(method, "GET", 3) &&
+		(slice_equal(segment(t.path, 1), "stats", 5) || is_switching(&t, &on));
 }
 
 void
 answer_request(Conn *c, Slice target, Slice body)
 {
 	Target		t = target_parse(target);
-	Slice		name = segment(t.path, 1);
+	Behaviour	behaviour = find_behaviour(segment(t.path, 1));
 
 	t.body = body;
-	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+	if (behaviour != NULL)
+		behaviour(c, &t);
+	else
 	{
-		if (slice_equal(name, routes[i].name, routes[i].len))
-		{
-			routes[i].behaviour(c, &t);
-			return;
-		}
+		begin_head(c, 404);
+		end_status(c, 404);
 	}
-	begin_head(c, 404);
-	end_status(c, 404);
 }
 
 /* An answer has been appended in full: another request, or the end? */
@@ -704,8 +888,8 @@ answer_error(Conn *c, int status)
 		c->state = CONN_CLOSING;
 }
 
-void
-answer_stats(Conn *c)
+static void
+add_stats(Conn *c)
 {
 	Buffer		json = {0};
 
@@ -733,6 +917,22 @@ answer_stats(Conn *c)
 	add_head(c, 200);
 	add_body(c, "application/json", (Slice) {json.data, json.end});
 	free(json.data);
+}
+
+void
+answer_control(Conn *c, Slice target)
+{
+	Target		t = target_parse(target);
+	bool		on;
+
+	if (is_switching(&t, &on))
+	{
+		memo(segment(t.path, 1), segment(t.path, 2))->on = on;
+		add_head(c, 204);
+		end_head(c);
+	}
+	else
+		add_stats(c);
 }
 
 /* ---------- called by receiver.c ---------- */

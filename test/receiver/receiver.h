@@ -174,12 +174,13 @@ buffer_len(const Buffer *b)
 
 /* request.c */
 extern bool request_next(Conn *c);
+extern Slice request_header(const Conn *c, const char *lower);
 
 /* answer.c */
 extern bool answer_is_early(Slice target);
-extern bool answer_is_stats(Slice method, Slice target);
+extern bool answer_is_control(Slice method, Slice target);
 extern void answer_request(Conn *c, Slice target, Slice body);
-extern void answer_stats(Conn *c);
+extern void answer_control(Conn *c, Slice target);
 extern void answer_error(Conn *c, int status);
 extern void answer_end(Conn *c);
 extern void answer_timer(Conn *c);

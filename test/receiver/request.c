@@ -114,6 +114,24 @@ next_header(Slice *rest, Slice *name, Slice *value, bool *bad)
 	return true;
 }
 
+/* A header of the request that is being answered; empty when it has none of that name. */
+Slice
+request_header(const Conn *c, const char *lower)
+{
+	const Request *r = &c->request;
+	Slice		rest = request_slice(c, r->headers_at, r->head_len - r->headers_at);
+	Slice		name;
+	Slice		value;
+	bool		bad;
+
+	while (next_header(&rest, &name, &value, &bad))
+	{
+		if (slice_is(name, lower))
+			return value;
+	}
+	return (Slice) {"", 0};
+}
+
 static bool
 parse_length(Slice s, size_t *length)
 {
@@ -569,8 +587,8 @@ request_next(Conn *c)
 	method = request_slice(c, 0, r->method_len);
 	target = request_slice(c, r->target_at, r->target_len);
 	body = request_slice(c, r->head_len, r->body_len);
-	if (answer_is_stats(method, target))
-		answer_stats(c);
+	if (answer_is_control(method, target))
+		answer_control(c, target);
 	else
 	{
 		stats.requests++;

@@ -20,6 +20,15 @@ what it does is chosen by the path of a request, see "receiver --help".  It
 logs a request before it answers, so a request whose result is known is in
 the log.  A receiver ends with the test, whatever becomes of that.
 
+For attempts that end differently:
+
+  $receiver->url('/sequence/500,429:retry-after=2,200')   # per webhook-id
+  $receiver->url('/sequence/reset,close,200')
+  $receiver->url('/status/410?header=webhook-delivery:disable')
+  $receiver->url('/bucket/x?limit=5&window=2')            # 429, as Discord
+  $receiver->url('/switch/x')                             # 500 ...
+  $receiver->switch(x => 'on');                           # ... until then
+
 =cut
 
 package Hooks::Receiver;
@@ -28,6 +37,7 @@ use strict;
 use warnings;
 
 use Carp;
+use HTTP::Tiny;
 use JSON::PP ();
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(time usleep);
@@ -224,6 +234,26 @@ sub wait_for_requests
 		usleep(20_000);
 	}
 	return @requests;
+}
+
+=pod
+
+=item $receiver->switch($name, $position)
+
+Turns /switch/$name "on", so that it answers 204, or "off".  That is no request
+that is logged.
+
+=cut
+
+sub switch
+{
+	my ($self, $name, $position) = @_;
+	my $answer = HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default, proxy => undef)
+	  ->get($self->url("/switch/$name/$position"));
+
+	croak "could not turn the switch $position: $answer->{status} $answer->{content}"
+	  unless $answer->{status} == 204;
+	return;
 }
 
 =pod
