@@ -13,10 +13,12 @@ OBJS = \
 	src/action.o \
 	src/action_webhook.o \
 	src/address.o \
+	src/answer.o \
 	src/arguments.o \
 	src/aside.o \
 	src/backlog.o \
 	src/breaker.o \
+	src/certificate.o \
 	src/check.o \
 	src/commit.o \
 	src/condition.o \
@@ -26,6 +28,7 @@ OBJS = \
 	src/dispatch.o \
 	src/event.o \
 	src/expression.o \
+	src/failure.o \
 	src/field.o \
 	src/filter.o \
 	src/functions.o \
@@ -57,8 +60,8 @@ OBJS = \
 	src/worker.o
 
 PKG_CONFIG ?= pkg-config
-PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libutf8proc)
-SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc)
+PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libutf8proc openssl)
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc openssl)
 
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.

@@ -199,15 +199,15 @@ judge_wish(const Answer *answer, Outcome *outcome)
 {
 	switch (answer->wish)
 	{
-		case ANSWER_WISH_NONE:
+		case WISH_NONE:
 			return;
-		case ANSWER_WISH_ABORT:
+		case WISH_ABORT:
 			if (outcome->class != OUTCOME_RETRY)
 				return;
 			outcome->class = OUTCOME_TERMINAL;
 			outcome->error = psprintf("%s, and the receiver wants no further attempt", outcome->error);
 			return;
-		case ANSWER_WISH_DISABLE:
+		case WISH_DISABLE:
 			outcome->disable = true;
 			if (outcome->class == OUTCOME_RETRY)
 				outcome->class = OUTCOME_TERMINAL;

@@ -26,6 +26,7 @@ typedef struct Message
 	const char *body;			/* NULL: the request has none */
 	size_t		body_length;
 	int			timeout_ms;		/* 0: the setting's */
+	bool		wants_body;		/* the beginning of the answer's, that is */
 } Message;
 
 /* How an attempt ended, as far as the transport can tell. */
@@ -38,15 +39,17 @@ typedef enum AnswerKind
 	ANSWER_UNKNOWN				/* sent, perhaps in part; no answer */
 } AnswerKind;
 
-/* What an answer asks for in its header webhook-delivery. */
+/* What the endpoint asks for with a header "webhook-delivery". */
 typedef enum AnswerWish
 {
-	ANSWER_WISH_NONE,
-	ANSWER_WISH_DISABLE,		/* the hook is to be disabled */
-	ANSWER_WISH_ABORT			/* this delivery is not to be tried again */
+	WISH_NONE,
+	WISH_ABORT,					/* abort-message: no further attempts of this delivery */
+	WISH_DISABLE				/* disable: no further deliveries of this hook */
 } AnswerWish;
 
 #define ANSWER_MAX_REASON 256
+#define ANSWER_MAX_BODY 512
+#define ANSWER_MAX_DELAY_MS (60 * 60 * 1000)
 
 typedef struct Answer
 {
@@ -55,10 +58,19 @@ typedef struct Answer
 	char		reason[ANSWER_MAX_REASON];	/* why there is no status, for people */
 	char		location[ANSWER_MAX_REASON];	/* host that a redirect points at */
 	int64		duration_us;
-	int64		retry_after_ms; /* -1: none */
-	int			rate_remaining; /* -1: unknown */
-	int64		rate_reset_ms;	/* -1: unknown */
+
+	/*
+	 * With ANSWER_STATUS, what the answer's headers say.  Delays are counted
+	 * from the moment they came, 0 to ANSWER_MAX_DELAY_MS; -1: not said.
+	 */
+	int64		retry_after_ms; /* not before */
+	int			rate_remaining; /* requests that are left of a limit; -1: not said */
+	int64		rate_reset_ms;	/* until it is renewed */
 	AnswerWish	wish;
+
+	/* With Message.wants_body, the first bytes as they came; no NUL at the end. */
+	char		body[ANSWER_MAX_BODY];
+	size_t		body_length;
 } Answer;
 
 #endif							/* HOOKS_MESSAGE_H */

@@ -17,6 +17,9 @@
  * where a request is about to be sent on a connection, reused ones included.
  * Every name, spelling and DNS answer ends there.
  *
+ * A Request is never freed, only used again: a connection that outlives its
+ * request still knows where to record what OpenSSL finds (certificate.h).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -31,6 +34,9 @@
 #include "portability/instr_time.h"
 
 #include "address.h"
+#include "answer.h"
+#include "certificate.h"
+#include "failure.h"
 #include "settings.h"
 #include "transport.h"
 #include "url.h"
@@ -55,9 +61,13 @@ typedef struct Request
 	size_t		text_size;
 	struct curl_slist headers[MESSAGE_MAX_HEADERS];
 	char		error[CURL_ERROR_SIZE];
-	char		location[URL_MAX_LENGTH];
+	AnswerHeaders headers_said;
+	CertificateFault fault;
 	size_t		header_bytes;
 	size_t		body_bytes;
+	char		body[ANSWER_MAX_BODY];	/* the answer's, as far as wanted */
+	size_t		body_length;
+	bool		wants_body;
 	bool		refused;		/* the address guard said no */
 	bool		handshaking;	/* connected, and waiting for the other side's TLS */
 	bool		sent;			/* perhaps only in part */
@@ -234,7 +244,6 @@ on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
 static size_t
 on_header(char *line, size_t size, size_t n, void *arg)
 {
-	static const char location[] = "location:";
 	Request    *request = arg;
 	size_t		length = size * n;
 
@@ -244,22 +253,7 @@ on_header(char *line, size_t size, size_t n, void *arg)
 		request->headers_too_large = true;
 		return 0;
 	}
-	if (length > sizeof(location) &&
-		pg_strncasecmp(line, location, sizeof(location) - 1) == 0)
-	{
-		const char *value = line + sizeof(location) - 1;
-		const char *end = line + length;
-
-		while (value < end && (*value == ' ' || *value == '\t'))
-			value++;
-		while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' '))
-			end--;
-		if ((size_t) (end - value) < sizeof(request->location))
-		{
-			memcpy(request->location, value, end - value);
-			request->location[end - value] = '\0';
-		}
-	}
+	answer_headers_add(&request->headers_said, line, length, time(NULL));
 	return length;
 }
 
@@ -268,6 +262,13 @@ on_body(char *data, size_t size, size_t n, void *arg)
 {
 	Request    *request = arg;
 
+	if (request->wants_body)
+	{
+		size_t		kept = Min(size * n, sizeof(request->body) - request->body_length);
+
+		memcpy(request->body + request->body_length, data, kept);
+		request->body_length += kept;
+	}
 	request->body_bytes += size * n;
 	if (request->body_bytes > MAX_BODY_BYTES)
 	{
@@ -275,6 +276,16 @@ on_body(char *data, size_t size, size_t n, void *arg)
 		return 0;
 	}
 	return size * n;
+}
+
+/* A connection is about to speak TLS. */
+static CURLcode
+on_tls(CURL *easy, void *context, void *arg)
+{
+	Request    *request = arg;
+
+	(void) certificate_watch(context, &request->fault);
+	return CURLE_OK;
 }
 
 /* ----------
@@ -349,6 +360,11 @@ set_fixed_options(Request *request)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+	if (certificate_can_watch(curl_version_info(CURLVERSION_NOW)->ssl_version))
+	{
+		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+		curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, request);
+	}
 }
 
 /* The options that settings decide. */
@@ -386,35 +402,39 @@ transport_fd(void)
  * ----------
  */
 
-static void
-destroy_request(Request *request)
+/* A new one, or one that was used before. */
+static Request *
+unused_request(void)
 {
-	curl_easy_cleanup(request->easy);
-	free(request->text);
-	free(request);
+	Request    *request = free_requests;
+
+	if (request == NULL)
+		return calloc(1, sizeof(Request));
+	free_requests = request->next;
+	return request;
 }
 
-/* A request that can be filled in: a used one, unless settings have changed. */
+static void
+give_back(Request *request)
+{
+	request->next = free_requests;
+	free_requests = request;
+}
+
+/* A request that can be filled in; its handle follows the settings. */
 static Request *
 get_request(void)
 {
-	Request    *request;
+	Request    *request = unused_request();
 
-	while ((request = free_requests) != NULL)
-	{
-		free_requests = request->next;
-		if (request->settings == settings)
-			return request;
-		destroy_request(request);
-	}
-
-	request = calloc(1, sizeof(Request));
-	if (request == NULL)
-		return NULL;
+	if (request == NULL || (request->easy != NULL && request->settings == settings))
+		return request;
+	if (request->easy != NULL)
+		curl_easy_cleanup(request->easy);
 	request->easy = curl_easy_init();
 	if (request->easy == NULL)
 	{
-		free(request);
+		give_back(request);
 		return NULL;
 	}
 	request->settings = settings;
@@ -470,8 +490,10 @@ transport_start(const Message *message, void *arg)
 	easy = request->easy;
 	request->arg = arg;
 	request->error[0] = '\0';
-	request->location[0] = '\0';
-	request->header_bytes = request->body_bytes = 0;
+	answer_headers_begin(&request->headers_said);
+	request->fault = (CertificateFault) {0};
+	request->header_bytes = request->body_bytes = request->body_length = 0;
+	request->wants_body = message->wants_body;
 	request->refused = request->headers_too_large = request->body_cut = false;
 	request->handshaking = request->sent = false;
 	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
@@ -488,8 +510,7 @@ transport_start(const Message *message, void *arg)
 						 message->nheaders ? request->headers : NULL) != CURLE_OK ||
 		curl_multi_add_handle(multi, easy) != CURLM_OK)
 	{
-		request->next = free_requests;
-		free_requests = request;
+		give_back(request);
 		return false;
 	}
 	return true;
@@ -584,7 +605,7 @@ waiting_for(const Request *request)
 	if (request->header_bytes > 0)
 		return "while the answer was coming in";
 	if (request->sent)
-		return "waiting for the answer";
+		return "waiting for the first byte of the answer";
 	if (request->handshaking)
 		return "during the TLS handshake";
 	if (time_of(request->easy, CURLINFO_NAMELOOKUP_TIME_T) > 0)
@@ -593,91 +614,75 @@ waiting_for(const Request *request)
 }
 
 static void
-explain_timeout(const Request *request, Answer *answer)
-{
-	snprintf(answer->reason, sizeof(answer->reason), "timed out after %.3g s %s",
-			 time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6, waiting_for(request));
-}
-
-static void
-explain_connect(Request *request, Answer *answer)
-{
-	long		os_error = 0;
-
-	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
-	snprintf(answer->reason, sizeof(answer->reason), "could not connect%s%s",
-			 os_error ? ": " : "", os_error ? strerror((int) os_error) : "");
-}
-
-static void
 explain_failure(Request *request, Answer *answer)
 {
-	const char *detail = request->error[0] ? request->error : curl_easy_strerror(request->result);
+	long		os_error = 0;
+	Failure		failure = {
+		.result = request->result,
+		.detail = request->error,
+		.seconds = time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6,
+		.stage = waiting_for(request),
+		.fault = &request->fault
+	};
 
-	switch (request->result)
+	if (request->headers_too_large)
 	{
-		case CURLE_COULDNT_RESOLVE_HOST:
-			strlcpy(answer->reason, "host name could not be resolved", sizeof(answer->reason));
-			break;
-		case CURLE_COULDNT_CONNECT:
-			explain_connect(request, answer);
-			break;
-		case CURLE_OPERATION_TIMEDOUT:
-			explain_timeout(request, answer);
-			break;
-		case CURLE_PEER_FAILED_VERIFICATION:
-			snprintf(answer->reason, sizeof(answer->reason), "certificate not valid: %s", detail);
-			break;
-		case CURLE_SSL_CONNECT_ERROR:
-			snprintf(answer->reason, sizeof(answer->reason), "TLS handshake failed: %s", detail);
-			break;
-		case CURLE_UNSUPPORTED_PROTOCOL:
-		case CURLE_WEIRD_SERVER_REPLY:
-			strlcpy(answer->reason, "answer is not HTTP", sizeof(answer->reason));
-			break;
-		case CURLE_GOT_NOTHING:
-			strlcpy(answer->reason, "connection closed without an answer", sizeof(answer->reason));
-			break;
-		case CURLE_SEND_ERROR:
-		case CURLE_RECV_ERROR:
-		case CURLE_PARTIAL_FILE:
-			strlcpy(answer->reason, "connection lost before the answer was complete",
-					sizeof(answer->reason));
-			break;
-		default:
-			if (request->headers_too_large)
-				snprintf(answer->reason, sizeof(answer->reason),
-						 "headers of the answer are larger than %d bytes", MAX_HEADER_BYTES);
-			else
-				snprintf(answer->reason, sizeof(answer->reason), "request failed: %s",
-						 curl_easy_strerror(request->result));
-			break;
+		snprintf(answer->reason, sizeof(answer->reason),
+				 "headers of the answer are larger than %d bytes", MAX_HEADER_BYTES);
+		return;
 	}
+	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
+	failure.os_error = (int) os_error;
+	failure_explain(&failure, answer->reason, sizeof(answer->reason));
+}
+
+/* There is an HTTP status, and with it what the answer said. */
+static void
+make_status_answer(Request *request, Answer *answer)
+{
+	const AnswerHeaders *said = &request->headers_said;
+	long		status = 0;
+
+	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+	answer->kind = ANSWER_STATUS;
+	answer->status = (int) status;
+	if (said->location[0])
+	{
+		char	   *host = url_host(said->location);
+
+		strlcpy(answer->location, host ? host : "the same host", sizeof(answer->location));
+	}
+	answer->retry_after_ms = said->retry_after_ms;
+	answer->rate_remaining = said->rate_remaining;
+	answer->rate_reset_ms = said->rate_reset_ms;
+	answer->wish = said->wish;
+	memcpy(answer->body, request->body, request->body_length);
+	answer->body_length = request->body_length;
+}
+
+static AnswerKind
+failure_kind(const Request *request)
+{
+	if (request->sent)
+		return ANSWER_UNKNOWN;
+	if (request->result == CURLE_PEER_FAILED_VERIFICATION)
+		return ANSWER_UNTRUSTED;
+	return ANSWER_UNREACHED;
 }
 
 static void
 make_answer(Request *request, Answer *answer)
 {
-	long		status = 0;
-
-	answer->reason[0] = answer->location[0] = '\0';
-	answer->status = 0;
-	answer->retry_after_ms = answer->rate_remaining = answer->rate_reset_ms = -1;
-	answer->wish = ANSWER_WISH_NONE;
-	answer->duration_us = time_of(request->easy, CURLINFO_TOTAL_TIME_T);
+	*answer = (Answer)
+	{
+		.duration_us = time_of(request->easy, CURLINFO_TOTAL_TIME_T),
+		.retry_after_ms = -1,
+		.rate_remaining = -1,
+		.rate_reset_ms = -1
+	};
 
 	if (request->result == CURLE_OK || request->body_cut)
-	{
-		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-		answer->kind = ANSWER_STATUS;
-		answer->status = (int) status;
-		if (request->location[0])
-		{
-			char	   *host = url_host(request->location);
-
-			strlcpy(answer->location, host ? host : "the same host", sizeof(answer->location));
-		}
-	}
+		make_status_answer(request, answer);
 	else if (request->refused)
 	{
 		/* The same for every address and port, so that nothing can be learnt. */
@@ -687,7 +692,7 @@ make_answer(Request *request, Answer *answer)
 	}
 	else
 	{
-		answer->kind = request->sent ? ANSWER_UNKNOWN : ANSWER_UNREACHED;
+		answer->kind = failure_kind(request);
 		explain_failure(request, answer);
 	}
 }
@@ -702,8 +707,6 @@ transport_take(Answer *answer, void **arg)
 	ended_requests = request->next;
 	make_answer(request, answer);
 	*arg = request->arg;
-
-	request->next = free_requests;
-	free_requests = request;
+	give_back(request);
 	return true;
 }

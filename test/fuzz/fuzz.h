@@ -35,6 +35,7 @@ extern void fuzz_number(Slice input);
 extern void fuzz_text(Slice input);
 extern void fuzz_webhook(Slice input);
 extern void fuzz_address(Slice input);
+extern void fuzz_answer(Slice input);
 
 /* Something that must not be: say what and abort. */
 extern void fuzz_fail(const char *format,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();

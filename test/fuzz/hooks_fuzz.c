@@ -46,6 +46,7 @@ static const FuzzTarget targets[] = {
 	{"text", fuzz_text},
 	{"webhook", fuzz_webhook},
 	{"address", fuzz_address},
+	{"answer", fuzz_answer},
 };
 
 static const FuzzTarget *target;

@@ -537,6 +537,7 @@ do_bucket(Conn *c, const Target *t)
 	uint64_t	now = clock_us();
 	struct timespec clock;
 	bool		full;
+	uint64_t	left_us;
 	double		left;
 	Slice		value;
 
@@ -553,7 +554,8 @@ do_bucket(Conn *c, const Target *t)
 	}
 	full = m->requests >= limit;
 	m->requests += !full;
-	left = (m->until - now) / 1e6;
+	left_us = m->until - now;
+	left = left_us / 1e6;
 	clock_gettime(CLOCK_REALTIME, &clock);
 
 	begin_head(c, full ? 429 : 204);
@@ -570,7 +572,7 @@ do_bucket(Conn *c, const Target *t)
 								   "\"retry_after\": %.3f, \"global\": false}\n", left);
 
 		buffer_printf(&c->out, "Retry-After: %llu\r\nX-RateLimit-Scope: user\r\n",
-					  (unsigned long long) left + 1);
+					  (unsigned long long) ((left_us + 999999) / 1000000));
 		add_body(c, "application/json", (Slice) {body, len});
 	}
 	else

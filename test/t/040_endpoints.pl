@@ -26,7 +26,7 @@ my %endpoints = (
 	'/reset-headers' => $lost,
 	'/reset-body' => $lost,
 	'/close' => 'connection closed without an answer',
-	'/hang' => qr/${late}waiting for the answer$/,
+	'/hang' => qr/${late}waiting for the first byte of the answer$/,
 	'/hang-after-headers' => qr/${late}while the answer was coming in$/,
 	'/drip/1000/50' => qr/${late}while the answer was coming in$/,
 	'/drip/10/50' => undef,
@@ -41,7 +41,7 @@ my %endpoints = (
 	'/early/204' => undef,
 	'/early/500' => 'HTTP 500',
 	'/no-keepalive' => undef,
-	'blackhole' => qr/${late}waiting for the answer$/);
+	'blackhole' => qr/${late}waiting for the first byte of the answer$/);
 
 create_application($node);
 add_users($node, 2, 100);
