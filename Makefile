@@ -31,6 +31,7 @@ OBJS = \
 	src/failure.o \
 	src/field.o \
 	src/filter.o \
+	src/flood.o \
 	src/functions.o \
 	src/health.o \
 	src/hook.o \

@@ -636,6 +636,7 @@ DECLARE
 		['events_queued',		'events that sessions appended to the queue'],
 		['events_too_old',		'events not queued because they were older than hooks.max_event_age'],
 		['events_refused',		'events not queued because the row could not be understood'],
+		['events_flooded',		'events dropped because their user had more than hooks.flood_rate allows'],
 		['events_read',			'events that the worker has read from the queue'],
 		['deliveries_started',	'attempts that were started'],
 		['skipped_condition',	'skipped because the hook''s conditions were false'],

@@ -13,6 +13,8 @@
  * that cannot be started because background workers have run out is tried
  * again after a while, and said once.
  *
+ * It also says of floods of events what no session has come to say (flood.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -35,6 +37,7 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
+#include "flood.h"
 #include "launcher.h"
 #include "settings.h"
 #include "shared.h"
@@ -209,6 +212,13 @@ start_worker(int n)
 	return false;
 }
 
+/* The shorter of two times to sleep; -1 is for ever. */
+static long
+sooner(long a, long b)
+{
+	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
 /*
  * Start what should be started, in turns.  Returns how long to sleep: -1 for
  * until woken, else milliseconds.
@@ -244,11 +254,7 @@ start_workers(void)
 		if (not_before > now)
 		{
 			if (!TIMESTAMP_IS_NOEND(not_before))
-			{
-				long		wait = TimestampDifferenceMilliseconds(now, not_before) + 1;
-
-				sleep = sleep < 0 ? wait : Min(sleep, wait);
-			}
+				sleep = sooner(sleep, TimestampDifferenceMilliseconds(now, not_before) + 1);
 			continue;
 		}
 		if (starting >= MAX_STARTING)
@@ -263,6 +269,12 @@ start_workers(void)
 	return sleep;
 }
 
+static void
+say_rest_of_floods(int code, Datum arg)
+{
+	(void) flood_say_rest(true);
+}
+
 void
 hooks_launcher_main(Datum arg)
 {
@@ -274,11 +286,13 @@ hooks_launcher_main(Datum arg)
 	handles = MemoryContextAllocZero(TopMemoryContext,
 									 sizeof(BackgroundWorkerHandle *) * shared_slots());
 	shared_launcher_attach();
+	before_shmem_exit(say_rest_of_floods, (Datum) 0);
 	mark_all_databases();
 
 	for (;;)
 	{
-		long		timeout = hooks_enabled ? start_workers() : -1;
+		long		timeout = sooner(hooks_enabled ? start_workers() : -1,
+									 flood_say_rest(false));
 
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),

@@ -3,6 +3,7 @@
  * shared.c
  *		Shared memory: one slot per database.  See shared.h for what is in a
  *		slot and which lock protects it; this is the only file that takes it.
+ *		flood.c has memory and locks of its own, reserved along with ours.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include "storage/shmem.h"
 
 #include "compat.h"
+#include "flood.h"
 #include "settings.h"
 #include "shared.h"
 
@@ -31,6 +33,7 @@ static const char *const stat_names[STATS] = {
 	[STAT_EVENTS_QUEUED] = "events_queued",
 	[STAT_EVENTS_TOO_OLD] = "events_too_old",
 	[STAT_EVENTS_REFUSED] = "events_refused",
+	[STAT_EVENTS_FLOODED] = "events_flooded",
 	[STAT_EVENTS_READ] = "events_read",
 	[STAT_DELIVERIES_STARTED] = "deliveries_started",
 	[STAT_SUCCEEDED] = "succeeded",
@@ -63,7 +66,7 @@ shared_request(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 
-	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(add_size(shared_size(), flood_size()));
 	RequestNamedLWLockTranche("hooks", 1);
 }
 
@@ -102,6 +105,7 @@ shared_startup(void)
 		for (int i = 0; i < shared->nslots; i++)
 			slot_init(&shared->slots[i]);
 	}
+	flood_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -33,13 +33,14 @@ typedef enum SlotState
 
 /*
  * Counters, in the order hooks.stat_values() returns them.  The worker is the
- * only writer but for the first three, which sessions count.
+ * only writer but for the first four, which sessions count.
  */
 typedef enum Stat
 {
 	STAT_EVENTS_QUEUED,			/* written to the queue by committed or open transactions */
 	STAT_EVENTS_TOO_OLD,		/* not queued: older than hooks.max_event_age */
 	STAT_EVENTS_REFUSED,		/* not queued: the row could not be understood */
+	STAT_EVENTS_FLOODED,		/* dropped: too many of their user */
 	STAT_EVENTS_READ,			/* read from the queue */
 	STAT_DELIVERIES_STARTED,	/* attempts that were started */
 	STAT_SUCCEEDED,

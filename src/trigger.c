@@ -9,7 +9,8 @@
  * there is none).  It must never raise an error for what it finds, wait for
  * anything, or cost anything worth measuring when no hook wants the event: a
  * table whose columns have gone or changed their types makes log rows that
- * say so, not errors.
+ * say so, not errors.  A user's rows beyond what flood.c allows are dropped;
+ * lifecycle events, which the application announces, never are.
  *
  * Which attribute numbers and types the columns have is kept per trigger
  * until the table changes (partitions have triggers of their own).
@@ -34,6 +35,7 @@
 
 #include "commit.h"
 #include "event.h"
+#include "flood.h"
 #include "interest.h"
 #include "settings.h"
 #include "shared.h"
@@ -385,6 +387,7 @@ hooks_on_event(PG_FUNCTION_ARGS)
 	Datum		value;
 	bool		isnull;
 	int			type;
+	char	   *flooded;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_AFTER(data->tg_event) ||
@@ -424,6 +427,13 @@ hooks_on_event(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	}
 
+	if (!flood_admit(&event.user_id, now, &flooded))
+	{
+		shared_count(shared_my_slot(), STAT_EVENTS_FLOODED, 1);
+		if (flooded == NULL)
+			return PointerGetDatum(NULL);
+	}
+
 	value = column(table, COLUMN_ID, slot, &isnull);
 	if (isnull)
 		random_id(&event.id);
@@ -432,7 +442,8 @@ hooks_on_event(PG_FUNCTION_ARGS)
 
 	value = column(table, COLUMN_DATA, slot, &isnull);
 	queue_event(&event, event_platform(table, slot),
-				isnull ? NULL : (struct varlena *) DatumGetPointer(value), table->refused);
+				isnull || flooded ? NULL : (struct varlena *) DatumGetPointer(value),
+				flooded ? flooded : table->refused);
 	return PointerGetDatum(NULL);
 }
 
