@@ -49,7 +49,7 @@ sub limited
 	cmp_ok($processed, '>=', $burst, "$what: so many events are processed");
 	cmp_ok($processed, '<=', $burst + $more, '... and no more');
 	is($processed + $dropped, $n, '... and the others are counted');
-	return ($processed, $dropped);
+	return $processed;
 }
 
 # All are processed.
@@ -84,7 +84,7 @@ sub insert
 # function.
 my $log = -s $node->logfile;
 my $stderr;
-my ($processed, $dropped) = limited(
+my ($processed) = limited(
 	'100 events', 100,
 	sub {
 		$node->psql('postgres', 'SET client_min_messages = log; DO $do$ BEGIN ' . event_rows(100) . '; END $do$',
@@ -122,10 +122,10 @@ limited('two sessions', 30, sub {
 		$other->query_safe('COMMIT');
 		$other->quit;
 	});
-my (undef, $late) = counted(sub {
+my (undef, $late, $leaked) = counted(sub {
 		$node->safe_psql('postgres', 'BEGIN; ' . event_rows($burst, user => 6) . '; ROLLBACK; ' . event_rows(50, user => 6));
 	});
-cmp_ok($late, '>', 20, 'what was rolled back has used the room all the same');
+cmp_ok($late, '>=', 50 - $leaked, 'what was rolled back has used the room all the same');
 
 # The bucket leaks.
 insert($burst, 6);
