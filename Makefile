@@ -52,6 +52,7 @@ OBJS = \
 	src/retry.o \
 	src/schedule.o \
 	src/shared.o \
+	src/sign.o \
 	src/tables.o \
 	src/template.o \
 	src/text.o \
@@ -66,7 +67,7 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc openssl)
 
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.
-REGRESS = setup adopt attach condition condition_language template template_language address validation look
+REGRESS = setup adopt attach condition condition_language template template_language address validation signature look
 REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check \
 	--encoding=UTF8 --no-locale
 

@@ -221,7 +221,7 @@ COMMENT ON FUNCTION hooks.logs_changed() IS
 
 
 /*
- * Events, conditions, templates
+ * Events, conditions, templates, signatures
  */
 
 CREATE FUNCTION hooks.trigger_lifecycle_event(user_id pg_catalog.uuid, event_type pg_catalog.text,
@@ -245,6 +245,19 @@ CREATE FUNCTION hooks.render(template pg_catalog.text, event pg_catalog.jsonb,
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_render';
 COMMENT ON FUNCTION hooks.render(text, jsonb, text) IS
 	'a template with its variables replaced, as it would be in a text, json or url context';
+
+CREATE FUNCTION hooks.generate_secret()
+	RETURNS pg_catalog.text
+	LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_generate_secret';
+COMMENT ON FUNCTION hooks.generate_secret() IS
+	'a new secret, for webhooks to be signed with';
+
+CREATE FUNCTION hooks.sign(secret pg_catalog.text, id pg_catalog.text, at pg_catalog.timestamptz,
+						   body pg_catalog.text)
+	RETURNS pg_catalog.text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_sign';
+COMMENT ON FUNCTION hooks.sign(text, text, timestamptz, text) IS
+	'the header webhook-signature of a request with that id, time and body, to test receivers with';
 
 
 /*
@@ -1614,6 +1627,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hooks FROM PUBLIC;
 GRANT USAGE ON SCHEMA hooks TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.matches(text, jsonb, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.render(text, jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.generate_secret() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, jsonb),
 	hooks.build(text, jsonb, uuid, text, jsonb),
 	hooks.backtest_rows(text, uuid, text, timestamptz, jsonb, text, int4, uuid, text),

@@ -5,8 +5,9 @@
  *
  * Settings: url (required; variables in path and query only), method,
  * headers (an object of strings; variables allowed), body (JSON whose strings
- * are templates) or body_template (a text; JSON when it parses as JSON).
- * Without either the body is a JSON object of fixed shape.
+ * are templates) or body_template (a text; JSON when it parses as JSON),
+ * secret (sign.h).  Without body and body_template the body is a JSON object
+ * of fixed shape.
  *
  * Pure.
  *
@@ -18,6 +19,7 @@
 #include "utils/json.h"
 
 #include "action.h"
+#include "sign.h"
 #include "template.h"
 #include "url.h"
 
@@ -41,6 +43,7 @@ typedef struct Webhook
 	char	   *authority;		/* scheme and host, to compare with the result */
 	Template   *body;			/* NULL: the default body */
 	const char *content_type;	/* NULL: among the headers */
+	SignSecrets *secrets;		/* NULL: requests are not signed */
 	int			nheaders;
 	WebhookHeader headers[MAX_USER_HEADERS];
 } Webhook;
@@ -305,6 +308,18 @@ compile_body(Webhook *webhook, const Jsonb *config, Mistake *error)
 	return webhook->body != NULL;
 }
 
+static bool
+compile_secrets(Webhook *webhook, const Jsonb *config, Mistake *error)
+{
+	JsonbValue	secret;
+
+	if (getKeyJsonValueFromContainer((JsonbContainer *) &config->root, "secret", 6,
+									 &secret) == NULL || secret.type == jbvNull)
+		return true;
+	webhook->secrets = sign_secrets_compile(&secret, error);
+	return webhook->secrets != NULL;
+}
+
 Action *
 webhook_compile(const Jsonb *config, Mistake *error)
 {
@@ -313,7 +328,8 @@ webhook_compile(const Jsonb *config, Mistake *error)
 	if (!compile_url(webhook, config, error) ||
 		!compile_method(webhook, config, error) ||
 		!compile_headers(webhook, config, error) ||
-		!compile_body(webhook, config, error))
+		!compile_body(webhook, config, error) ||
+		!compile_secrets(webhook, config, error))
 		return NULL;
 	return &webhook->action;
 }
@@ -368,15 +384,35 @@ add_header(Message *message, char *line)
 	message->headers[message->nheaders++] = line;
 }
 
+/* What receivers verify: whose delivery this is, when it was sent, and that it is ours. */
+static bool
+build_identity(const Webhook *webhook, const ActionDelivery *delivery, Message *message,
+			   Mistake *error)
+{
+	int64		timestamp = timestamptz_to_time_t(delivery->now);
+	char	   *signature;
+
+	add_header(message, psprintf("webhook-id: %s", delivery->id));
+	add_header(message, psprintf("webhook-timestamp: " INT64_FORMAT, timestamp));
+	if (webhook->secrets == NULL)
+		return true;
+	signature = sign_header(webhook->secrets, delivery->id, timestamp,
+							message->body ? message->body : "", message->body_length);
+	if (signature == NULL)
+		return mistake(error, "signature could not be computed", NULL);
+	add_header(message, psprintf("webhook-signature: %s", signature));
+	return true;
+}
+
+/* After the body, which is signed. */
 static bool
 build_headers(const Webhook *webhook, const ActionDelivery *delivery, Message *message,
 			  Mistake *error)
 {
 	if (webhook->content_type && webhook->has_body)
 		add_header(message, psprintf("Content-Type: %s", webhook->content_type));
-	add_header(message, psprintf("webhook-id: %s", delivery->id));
-	add_header(message, psprintf("webhook-timestamp: " INT64_FORMAT,
-								 (int64) timestamptz_to_time_t(delivery->now)));
+	if (!build_identity(webhook, delivery, message, error))
+		return false;
 
 	for (int i = 0; i < webhook->nheaders; i++)
 	{
@@ -406,12 +442,31 @@ build_headers(const Webhook *webhook, const ActionDelivery *delivery, Message *m
 	return true;
 }
 
+static bool
+build_body(const Webhook *webhook, const ActionDelivery *delivery, Message *message,
+		   Mistake *error)
+{
+	StringInfoData body;
+
+	if (!webhook->has_body)
+		return true;
+	initStringInfo(&body);
+	if (webhook->body)
+		template_render(webhook->body, &delivery->occasion, &body);
+	else
+		default_body(delivery, &body);
+	if (body.len > TEMPLATE_MAX_OUTPUT)
+		return mistake(error, psprintf("body would be larger than %d bytes", TEMPLATE_MAX_OUTPUT), NULL);
+	message->body = body.data;
+	message->body_length = body.len;
+	return true;
+}
+
 bool
 webhook_build(const Action *action, const ActionDelivery *delivery,
 			  Message *message, Mistake *error)
 {
 	const Webhook *webhook = (const Webhook *) action;
-	StringInfoData body;
 	UrlParts	parts;
 
 	message->method = webhook->method;
@@ -427,19 +482,6 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 			return mistake(error, "URL would point to another host", NULL);
 	}
 
-	if (!build_headers(webhook, delivery, message, error))
-		return false;
-
-	if (!webhook->has_body)
-		return true;
-	initStringInfo(&body);
-	if (webhook->body)
-		template_render(webhook->body, &delivery->occasion, &body);
-	else
-		default_body(delivery, &body);
-	if (body.len > TEMPLATE_MAX_OUTPUT)
-		return mistake(error, psprintf("body would be larger than %d bytes", TEMPLATE_MAX_OUTPUT), NULL);
-	message->body = body.data;
-	message->body_length = body.len;
-	return true;
+	return build_body(webhook, delivery, message, error) &&
+		build_headers(webhook, delivery, message, error);
 }

@@ -15,16 +15,20 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
+#include "utils/timestamp.h"
 
 #include "address.h"
 #include "arguments.h"
 #include "condition.h"
 #include "event.h"
 #include "settings.h"
+#include "sign.h"
 #include "template.h"
 
 PG_FUNCTION_INFO_V1(hooks_matches);
 PG_FUNCTION_INFO_V1(hooks_render);
+PG_FUNCTION_INFO_V1(hooks_generate_secret);
+PG_FUNCTION_INFO_V1(hooks_sign);
 PG_FUNCTION_INFO_V1(hooks_check_address);
 PG_FUNCTION_INFO_V1(hooks_check_host);
 
@@ -90,6 +94,49 @@ hooks_render(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("rendered text is larger than %d bytes", TEMPLATE_MAX_OUTPUT)));
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
+}
+
+/* hooks.generate_secret() returns text */
+Datum
+hooks_generate_secret(PG_FUNCTION_ARGS)
+{
+	char	   *secret = sign_secret_generate();
+
+	if (secret == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random bytes")));
+	PG_RETURN_TEXT_P(cstring_to_text(secret));
+}
+
+/* hooks.sign(secret text, id text, at timestamptz, body text) returns text; strict */
+Datum
+hooks_sign(PG_FUNCTION_ARGS)
+{
+	text	   *secret = PG_GETARG_TEXT_PP(0);
+	JsonbValue	value = {
+		.type = jbvString,
+		.val.string = {.len = VARSIZE_ANY_EXHDR(secret), .val = VARDATA_ANY(secret)}
+	};
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
+	text	   *body = PG_GETARG_TEXT_PP(3);
+	Mistake		error;
+	SignSecrets *secrets = sign_secrets_compile(&value, &error);
+	char	   *signature;
+
+	if (secrets == NULL)
+		argument_mistake(&error);
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp must be finite")));
+	signature = sign_header(secrets, text_to_cstring(PG_GETARG_TEXT_PP(1)),
+							timestamptz_to_time_t(at), VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
+	if (signature == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute signature")));
+	PG_RETURN_TEXT_P(cstring_to_text(signature));
 }
 
 /* hooks.check_address(address inet) returns text */
