@@ -500,6 +500,17 @@ start_request(Delivery *delivery)
 	return NULL;
 }
 
+/* Free what an error has left; an owner that has released something may take nothing more. */
+static void
+renew_owner(void)
+{
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, true);
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_LOCKS, false, true);
+	ResourceOwnerRelease(owner, RESOURCE_RELEASE_AFTER_LOCKS, false, true);
+	ResourceOwnerDelete(owner);
+	owner = ResourceOwnerCreate(NULL, "hooks deliveries");
+}
+
 static void
 start(Delivery *delivery)
 {
@@ -522,7 +533,8 @@ start(Delivery *delivery)
 		error = CopyErrorData();
 		FlushErrorState();
 		why = psprintf("message could not be built: %s", error->message);
-		ResourceOwnerRelease(owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, true);
+		CurrentResourceOwner = previous_owner;
+		renew_owner();
 	}
 	PG_END_TRY();
 	CurrentResourceOwner = previous_owner;
