@@ -11,6 +11,7 @@ PGFILEDESC = "hooks - automations for stream events"
 
 OBJS = \
 	src/action.o \
+	src/action_discord.o \
 	src/action_webhook.o \
 	src/address.o \
 	src/answer.o \

@@ -35,14 +35,6 @@ compile_later(const Jsonb *config, const char *key, const char *missing, Mistake
 }
 
 static Action *
-discord_compile(const Jsonb *config, Mistake *error)
-{
-	return compile_later(config, "template", "Missing message template", error)
-		? compile_later(config, "webhook_url", "Missing Discord webhook URL", error)
-		: NULL;
-}
-
-static Action *
 chat_compile(const Jsonb *config, Mistake *error)
 {
 	return compile_later(config, "message", "Missing message template", error);
@@ -57,7 +49,8 @@ email_compile(const Jsonb *config, Mistake *error)
 static const ActionType action_types[] = {
 	{"webhook", false, {5, {2, 15, 60, 300, 1800}, 24 * 3600},
 	webhook_compile, webhook_build, action_judge},
-	{"discord_message", false, {3, {2, 10, 60}, 15 * 60}, discord_compile, NULL, NULL},
+	{"discord_message", false, {3, {2, 10, 60}, 15 * 60},
+	discord_compile, discord_build, discord_judge},
 	{"chat_message", true, {2, {1, 5}, 2 * 60}, chat_compile, NULL, NULL},
 	{"email", false, {3, {2, 10, 60}, 24 * 3600}, email_compile, NULL, NULL},
 };

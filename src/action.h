@@ -95,6 +95,11 @@ extern Action *webhook_compile(const Jsonb *config, Mistake *error);
 extern bool webhook_build(const Action *action, const ActionDelivery *delivery,
 						  Message *message, Mistake *error);
 
+extern Action *discord_compile(const Jsonb *config, Mistake *error);
+extern bool discord_build(const Action *action, const ActionDelivery *delivery,
+						  Message *message, Mistake *error);
+extern void discord_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
+
 /* Judge an answer as HTTP means it. */
 extern void action_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
 

@@ -51,6 +51,7 @@ bool		hooks_allow_http = false;
 bool		hooks_http2 = false;
 char	   *hooks_ca_file = NULL;
 char	   *hooks_proxy = NULL;
+char	   *hooks_discord_url = "";
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 int			hooks_log_skips = LOG_SKIPS_ALL;
@@ -210,6 +211,11 @@ define_settings(void)
 							   "Proxy that all requests go through.",
 							   "Empty means none. The proxy then decides which addresses may be reached.",
 							   &hooks_proxy, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.discord_url",
+							   "Discord's API, where discord_message hooks send to.",
+							   NULL,
+							   &hooks_discord_url, "https://discord.com/api/v10", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
 	DefineCustomBoolVariable("hooks.http2",
 							 "Speaks HTTP/2 to servers that offer it.",
 							 NULL,

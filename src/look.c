@@ -297,7 +297,7 @@ hooks_build(PG_FUNCTION_ARGS)
 	else if (action != NULL && action->type->build(action, &delivery, &message, &error))
 	{
 		set_text(values, nulls, 0, message.method);
-		set_text(values, nulls, 1, masked_url(message.url));
+		set_text(values, nulls, 1, message.shown_url ? message.shown_url : masked_url(message.url));
 		values[2] = DirectFunctionCall1(jsonb_in, CStringGetDatum(headers_json(&message)));
 		nulls[2] = false;
 		if (message.body != NULL)

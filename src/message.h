@@ -20,6 +20,7 @@
 typedef struct Message
 {
 	const char *url;
+	const char *shown_url;		/* what may be shown of it; NULL: all */
 	const char *method;
 	const char *headers[MESSAGE_MAX_HEADERS];	/* "Name: value" */
 	int			nheaders;

@@ -38,6 +38,7 @@ extern bool hooks_allow_http;
 extern bool hooks_http2;
 extern char *hooks_ca_file;
 extern char *hooks_proxy;
+extern char *hooks_discord_url;
 extern AddressRanges *hooks_allow_addresses;
 extern AddressRanges *hooks_deny_addresses;
 extern int	hooks_log_skips;

@@ -104,8 +104,8 @@ $node->safe_psql('postgres', 'DELETE FROM stream_hooks');
 
 # Actions of later versions say so.
 for my $what (
-	[ 'discord_message', { webhook_url => 'https://discord.com/api/webhooks/1/x', template => 'x' } ],
-	[ 'chat_message', { message => 'x' } ])
+	[ 'chat_message', { message => 'x' } ],
+	[ 'email', {} ])
 {
 	my ($action, $config) = @$what;
 
