@@ -51,12 +51,23 @@ static const int class_of[TRIGGER_TYPES] = {
 
 #define MAX_HOST_KEY 320
 
+/* Wakes a gate. */
+typedef struct ScheduleTimer
+{
+	pairingheap_node node;
+	TimestampTz at;
+	bool		armed;
+	ScheduleGate *gate;
+} ScheduleTimer;
+
 struct ScheduleUser
 {
 	pg_uuid_t	id;				/* key */
 	pairingheap lanes;			/* open ones, by the age of their first delivery */
 	dlist_node	ring_link;
 	bool		in_ring;
+	pairingheap_node by_in_flight;	/* with "sated" */
+	bool		sated;			/* has something to start, but its fill in flight */
 	TimestampTz joined_at;
 	int			deficit;		/* what is left of earlier turns */
 	int			waiting;
@@ -106,6 +117,7 @@ struct Schedule
 	HTAB	   *hosts;
 	HTAB	   *destinations;
 	dlist_head	rings[CLASSES];
+	pairingheap sated;			/* users, by their requests in flight */
 	dlist_head	full;			/* gates */
 	pairingheap timers;
 	uint64		next_number;
@@ -129,6 +141,13 @@ compare_lanes(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 	uint64		yn = dlist_head_element(Scheduled, link, &unconstify(ScheduleLane *, y)->line)->number;
 
 	return xn < yn ? 1 : (xn > yn ? -1 : 0);
+}
+
+static int
+compare_users(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	return pairingheap_const_container(ScheduleUser, by_in_flight, b)->in_flight -
+		pairingheap_const_container(ScheduleUser, by_in_flight, a)->in_flight;
 }
 
 static int
@@ -168,6 +187,7 @@ schedule_create(void)
 	for (int i = 0; i < CLASSES; i++)
 		dlist_init(&schedule->rings[i]);
 	dlist_init(&schedule->full);
+	heap_init(&schedule->sated, compare_users);
 	heap_init(&schedule->timers, compare_timers);
 	schedule->limits = (ScheduleLimits)
 	{
@@ -233,6 +253,7 @@ find_user(Schedule *schedule, const pg_uuid_t *id)
 	{
 		heap_init(&user->lanes, compare_lanes);
 		user->in_ring = false;
+		user->sated = false;
 		user->joined_at = 0;
 		user->deficit = 0;
 		user->waiting = user->in_flight = user->aside = 0;
@@ -240,11 +261,21 @@ find_user(Schedule *schedule, const pg_uuid_t *id)
 	return user;
 }
 
+/* To be called before the number of its requests in flight changes. */
+static void
+user_leaves_sated(Schedule *schedule, ScheduleUser *user)
+{
+	if (user->sated)
+		pairingheap_remove(&schedule->sated, &user->by_in_flight);
+	user->sated = false;
+}
+
 static void
 forget_user_if_gone(Schedule *schedule, ScheduleUser *user)
 {
 	if (user->waiting > 0 || user->in_flight > 0 || user->aside > 0)
 		return;
+	user_leaves_sated(schedule, user);
 	if (user->in_ring)
 		dlist_delete(&user->ring_link);
 	hash_search(schedule->users, &user->id, HASH_REMOVE, NULL);
@@ -276,8 +307,16 @@ user_ready(Schedule *schedule, ScheduleUser *user, bool first)
 {
 	dlist_head *ring;
 
-	if (user->in_ring || pairingheap_is_empty(&user->lanes) || !user_may_start(schedule, user))
+	if (user->in_ring || pairingheap_is_empty(&user->lanes))
 		return;
+	if (!user_may_start(schedule, user))
+	{
+		if (!user->sated)
+			pairingheap_add(&schedule->sated, &user->by_in_flight);
+		user->sated = true;
+		return;
+	}
+	user_leaves_sated(schedule, user);
 	ring = &schedule->rings[first_of_lane(first_lane(user))->class];
 	if (first)
 		dlist_push_head(ring, &user->ring_link);
@@ -287,6 +326,25 @@ user_ready(Schedule *schedule, ScheduleUser *user, bool first)
 		user->joined_at = schedule->now;
 	}
 	user->in_ring = true;
+}
+
+/*
+ * There is room for more requests in flight, of which every user may have a
+ * share: whoever has the fewest comes first.
+ */
+static void
+admit_sated(Schedule *schedule)
+{
+	while (!pairingheap_is_empty(&schedule->sated))
+	{
+		ScheduleUser *user = pairingheap_container(ScheduleUser, by_in_flight,
+												   pairingheap_first(&schedule->sated));
+
+		if (!user_may_start(schedule, user))
+			return;
+		user_leaves_sated(schedule, user);
+		user_ready(schedule, user, false);
+	}
 }
 
 /* Whose turn it is; NULL when nobody has something to start. */
@@ -335,7 +393,7 @@ open_lane(Schedule *schedule, ScheduleLane *lane)
 
 /* Take the lane from wherever it waits. */
 static void
-uproot_lane(Schedule *schedule, ScheduleLane *lane)
+uproot_lane(ScheduleLane *lane)
 {
 	switch (lane->state)
 	{
@@ -346,8 +404,6 @@ uproot_lane(Schedule *schedule, ScheduleLane *lane)
 			dlist_delete(&lane->gate_link);
 			break;
 		case LANE_PAUSED:
-			timer_clear(schedule, &lane->timer);
-			break;
 		case LANE_BUSY:
 		case LANE_EMPTY:
 			break;
@@ -366,13 +422,19 @@ release_lane(ScheduleLane *lane)
 		lane->next_place = 0;
 }
 
-/* Enter a strict hook's delivery at its place; most come in order. */
+/* Enter a strict hook's delivery at its place; new ones are the last. */
 static void
 insert_by_place(ScheduleLane *lane, Scheduled *delivery)
 {
 	dlist_node *after = NULL;
 	dlist_iter	iter;
 
+	if (dlist_is_empty(&lane->line) ||
+		dlist_tail_element(Scheduled, link, &lane->line)->place < delivery->place)
+	{
+		dlist_push_tail(&lane->line, &delivery->link);
+		return;
+	}
 	dlist_foreach(iter, &lane->line)
 	{
 		if (dlist_container(Scheduled, link, iter.cur)->place > delivery->place)
@@ -383,6 +445,25 @@ insert_by_place(ScheduleLane *lane, Scheduled *delivery)
 		dlist_push_head(&lane->line, &delivery->link);
 	else
 		dlist_insert_after(after, &delivery->link);
+}
+
+/* A strict hook's delivery is aside, at its place, until about then. */
+static void
+go_aside(ScheduleLane *lane, int64 place, TimestampTz until)
+{
+	lane->aside_from = lane->aside == 0 ? place : Min(lane->aside_from, place);
+	lane->first_at = lane->aside == 0 ? until : Max(lane->first_at, until);
+	lane->aside++;
+}
+
+/* … and no longer.  They mostly come back in order. */
+static void
+come_back(ScheduleLane *lane, int64 place)
+{
+	if (lane->aside > 0)
+		lane->aside--;
+	if (lane->aside_from == place)
+		lane->aside_from++;
 }
 
 static ScheduleGate *
@@ -420,7 +501,6 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	set_clock(schedule, now);
 	if (lane->user == NULL)
 		dlist_init(&lane->line);
-	lane->timer.lane = lane;
 	lane->user = user;
 
 	delivery->lane = lane;
@@ -441,8 +521,8 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	{
 		delivery->place = order->place;
 		lane->next_place = Max(lane->next_place, order->place + 1);
-		if (order->was_aside && lane->aside > 0)
-			lane->aside--;
+		if (order->was_aside)
+			come_back(lane, order->place);
 	}
 	else
 		delivery->place = lane->next_place++;
@@ -451,15 +531,14 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	user->waiting++;
 	lane->waiting++;
 	schedule->waiting++;
-	if (!order->strict)
-		dlist_push_tail(&lane->line, &delivery->link);
-	else
-	{
-		/* It may become the first one, by which the lane is ordered. */
-		if (lane->state == LANE_OPEN)
-			uproot_lane(schedule, lane);
+
+	/* It may become the first one, or be what that has been waiting for. */
+	if (order->was_aside && lane->state != LANE_BUSY)
+		uproot_lane(lane);
+	if (order->strict)
 		insert_by_place(lane, delivery);
-	}
+	else
+		dlist_push_tail(&lane->line, &delivery->link);
 	if (lane->state == LANE_EMPTY)
 		open_lane(schedule, lane);
 }
@@ -559,6 +638,26 @@ gate_watch(Schedule *schedule, ScheduleGate *gate)
 	}
 }
 
+/* Does it open so late that what has to wait for it had better step aside? */
+static bool
+gate_is_closed(const Schedule *schedule, const ScheduleGate *gate)
+{
+	TimestampTz opens = gate_opens_at(schedule, gate);
+
+	return !TIMESTAMP_IS_NOEND(opens) && opens - schedule->now > SCHEDULE_PATIENCE;
+}
+
+/* Whoever is at the gate may go through it by now, or later than thought. */
+static void
+gate_look(Schedule *schedule, ScheduleGate *gate)
+{
+	if (dlist_is_empty(&gate->blocked))
+		return;
+	gate_admit(schedule, gate);
+	if (!dlist_is_empty(&gate->blocked))
+		gate_watch(schedule, gate);
+}
+
 /* Room that nobody has taken up; true when somebody does now. */
 static bool
 admit_anywhere(Schedule *schedule)
@@ -631,8 +730,7 @@ step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleSt
 	user->aside++;
 	if (delivery->strict)
 	{
-		if (lane->aside++ == 0 || until > lane->first_at)
-			lane->first_at = until;
+		go_aside(lane, delivery->place, until);
 		until += delivery->place;
 	}
 	delivery->host->deliveries--;
@@ -658,6 +756,7 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleGate *destination, Schedul
 	ScheduleUser *user = lane->user;
 
 	leave_lane(schedule, lane);
+	user_leaves_sated(schedule, user);
 	delivery->state = SCHEDULE_IN_FLIGHT;
 	user->deficit -= delivery->cost;
 	user->in_flight++;
@@ -681,12 +780,41 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleGate *destination, Schedul
 	user_ready(schedule, user, false);
 }
 
-/* A strict hook's delivery behind one that is aside; true when it cannot start now. */
+/*
+ * Is there, or might there be, one aside that comes before this strict hook's
+ * delivery?  Then it cannot start, not even when all should have come back by
+ * now: clocks jump, and not all of them come at once.
+ */
 static bool
-is_behind(const Schedule *schedule, const ScheduleLane *lane, const Scheduled *delivery)
+is_behind(const ScheduleLane *lane, const Scheduled *delivery)
 {
-	return delivery->strict && lane->aside > 0 &&
-		(schedule->now < lane->first_at || !delivery->was_aside);
+	return delivery->strict && lane->aside > 0 && delivery->place >= lane->aside_from;
+}
+
+/*
+ * Which of the gates a delivery has to wait at, and until when: the one that
+ * opens later, of those that say when they open.  NULL when both are open.
+ */
+static ScheduleGate *
+later_gate(const Schedule *schedule, ScheduleGate *destination, ScheduleGate *host,
+		   TimestampTz *opens)
+{
+	ScheduleGate *later = NULL;
+	TimestampTz destination_opens = destination ? gate_opens_at(schedule, destination) : schedule->now;
+	TimestampTz host_opens = gate_opens_at(schedule, host);
+
+	*opens = schedule->now;
+	if (destination_opens > schedule->now)
+	{
+		later = destination;
+		*opens = destination_opens;
+	}
+	if (TIMESTAMP_IS_NOEND(host_opens) ? later == NULL : host_opens > *opens)
+	{
+		later = host;
+		*opens = TIMESTAMP_IS_NOEND(host_opens) ? schedule->now : host_opens;
+	}
+	return later;
 }
 
 /*
@@ -698,10 +826,17 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 {
 	ScheduleLane *lane;
 	Scheduled  *delivery;
-	ScheduleGate *gates[2];
+	ScheduleGate *destination;
+	ScheduleGate *gate;
+	TimestampTz opens;
 
-	if (pairingheap_is_empty(&user->lanes) || !user_may_start(schedule, user))
+	if (pairingheap_is_empty(&user->lanes))
 		return false;
+	if (!user_may_start(schedule, user))
+	{
+		user_ready(schedule, user, false);	/* as soon as it may */
+		return false;
+	}
 	lane = first_lane(user);
 	delivery = first_of_lane(lane);
 
@@ -712,16 +847,14 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 	}
 
 	pairingheap_remove_first(&user->lanes);
-	if (is_behind(schedule, lane, delivery))
+	if (is_behind(lane, delivery))
 	{
-		if (may_step_aside(schedule, lane))
+		if (lane->first_at > schedule->now && may_step_aside(schedule, lane))
 		{
 			step_aside(schedule, lane, lane->first_at, step);
 			return true;
 		}
-		lane->state = LANE_PAUSED;
-		timer_set(schedule, &lane->timer,
-				  Max(lane->first_at, schedule->now + SCHEDULE_PATIENCE));
+		lane->state = LANE_PAUSED;	/* until one comes back, or is lost */
 		user_ready(schedule, user, true);
 		return false;
 	}
@@ -732,33 +865,26 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 		return false;
 	}
 
-	gates[0] = find_destination(schedule, delivery->destination);
-	gates[1] = delivery->host;
-	for (int i = 0; i < lengthof(gates); i++)
+	destination = find_destination(schedule, delivery->destination);
+	gate = later_gate(schedule, destination, delivery->host, &opens);
+	if (gate == NULL)
 	{
-		ScheduleGate *gate = gates[i];
-		TimestampTz opens;
-
-		if (gate == NULL || (opens = gate_opens_at(schedule, gate)) <= schedule->now)
-			continue;
-		if (!TIMESTAMP_IS_NOEND(opens) && opens - schedule->now > SCHEDULE_PATIENCE &&
-			may_step_aside(schedule, lane))
-		{
-			if (opens != gate->aside_until)
-				gate->aside_n = 0;
-			gate->aside_until = opens;
-			if (!delivery->strict)
-				opens += gate->aside_n++;
-			step_aside(schedule, lane, opens, step);
-			return true;
-		}
-		wait_at_gate(schedule, lane, gate);
-		user_ready(schedule, user, true);
-		return false;
+		start(schedule, lane, destination, step);
+		return true;
 	}
-
-	start(schedule, lane, gates[0], step);
-	return true;
+	if (opens - schedule->now > SCHEDULE_PATIENCE && may_step_aside(schedule, lane))
+	{
+		if (opens != gate->aside_until)
+			gate->aside_n = 0;
+		gate->aside_until = opens;
+		if (!delivery->strict)
+			opens += gate->aside_n++;
+		step_aside(schedule, lane, opens, step);
+		return true;
+	}
+	wait_at_gate(schedule, lane, gate);
+	user_ready(schedule, user, true);
+	return false;
 }
 
 /* What waited for a time that has come. */
@@ -773,12 +899,6 @@ wake(Schedule *schedule)
 		if (timer->at > schedule->now)
 			return;
 		timer_clear(schedule, timer);
-		if (timer->lane != NULL)
-		{
-			timer->lane->state = LANE_EMPTY;
-			open_lane(schedule, timer->lane);
-			continue;
-		}
 		gate_admit(schedule, timer->gate);
 		if (!dlist_is_empty(&timer->gate->blocked))
 			gate_watch(schedule, timer->gate);
@@ -830,8 +950,7 @@ schedule_again(Schedule *schedule, Scheduled *delivery, TimestampTz at)
 	lane->user->aside++;
 	if (!delivery->strict)
 		return at;
-	lane->aside++;
-	lane->first_at = at + schedule->set_back;
+	go_aside(lane, delivery->place, at + schedule->set_back);
 	return at + delivery->place;
 }
 
@@ -845,6 +964,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 
 	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
 	set_clock(schedule, now);
+	user_leaves_sated(schedule, user);
 	delivery->state = SCHEDULE_OUT;
 	user->in_flight--;
 	lane->in_flight--;
@@ -852,7 +972,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	host->deliveries--;
 	schedule->in_flight--;
 
-	if (result != SCHEDULE_UNSENT && (result == SCHEDULE_WORKED || !schedule->limits.no_breakers))
+	if (result == SCHEDULE_WORKED || (result == SCHEDULE_FAILED && !schedule->limits.no_breakers))
 		breaker_result(&host->breaker, result == SCHEDULE_WORKED, delivery->probe, schedule->now);
 	else if (delivery->probe)
 		breaker_probe_lost(&host->breaker, schedule->now);
@@ -867,6 +987,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	release_lane(lane);
 	user_ready(schedule, user, false);
 	forget_user_if_gone(schedule, user);
+	admit_sated(schedule);
 }
 
 void
@@ -878,7 +999,7 @@ schedule_withdraw(Schedule *schedule, Scheduled *delivery)
 
 	Assert(delivery->state == SCHEDULE_READY);
 	if (first && lane->state != LANE_BUSY)
-		uproot_lane(schedule, lane);
+		uproot_lane(lane);
 	dlist_delete(&delivery->link);
 	delivery->state = SCHEDULE_OUT;
 	lane->waiting--;
@@ -908,6 +1029,7 @@ void
 schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at)
 {
 	lane->aside = n;
+	lane->aside_from = 0;		/* wherever they are */
 	lane->next_place = last_place + 1;
 	lane->first_at = first_at;
 }
@@ -915,9 +1037,16 @@ schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz f
 void
 schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane)
 {
+	if (lane != NULL)
+	{
+		if (lane->aside > 0)
+			lane->aside--;
+		if (lane->state == LANE_PAUSED)
+			open_lane(schedule, lane);
+		else if (lane->state == LANE_EMPTY)
+			release_lane(lane);
+	}
 	schedule_count_aside(schedule, user, -1);
-	if (lane != NULL && lane->aside > 0)
-		lane->aside--;
 }
 
 void
@@ -925,19 +1054,29 @@ schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int
 			   int64 closed_for, TimestampTz now)
 {
 	DestinationEntry *entry;
+	ScheduleGate *gate;
+	bool		was_closed;
 	bool		found;
 
 	set_clock(schedule, now);
 	if ((remaining < 0 || renewed_in < 0) && closed_for <= 0)
 		return;
 	entry = hash_search(schedule->destinations, &delivery->destination, HASH_ENTER, &found);
+	gate = &entry->gate;
 	if (!found)
-		gate_init(&entry->gate, false);
+		gate_init(gate, false);
+	was_closed = gate_is_closed(schedule, gate);
 	if (remaining >= 0 && renewed_in >= 0)
-		pace_learn(&entry->gate.pace, remaining, renewed_in,
-				   Max(delivery->lane->in_flight - 1, 0), schedule->now);
+		pace_learn(&gate->pace, remaining, renewed_in, Max(delivery->lane->in_flight - 1, 0),
+				   schedule->now);
 	if (closed_for > 0)
-		pace_close(&entry->gate.pace, closed_for, schedule->now);
+		pace_close(&gate->pace, closed_for, schedule->now);
+
+	/* It may open at another time than the lanes at it have been told. */
+	if (gate_is_closed(schedule, gate) && !was_closed)
+		gate_scatter(schedule, gate);
+	else
+		gate_look(schedule, gate);
 }
 
 void
@@ -970,7 +1109,6 @@ schedule_set_limits(Schedule *schedule, ScheduleLimits limits)
 {
 	HASH_SEQ_STATUS status;
 	HostEntry  *host;
-	ScheduleUser *user;
 
 	schedule->limits = limits;
 
@@ -979,15 +1117,10 @@ schedule_set_limits(Schedule *schedule, ScheduleLimits limits)
 	while ((host = hash_seq_search(&status)) != NULL)
 	{
 		if (limits.no_breakers)
-			host->gate.breaker = (Breaker)
-		{
-			0
-		};
+			memset(&host->gate.breaker, 0, sizeof(Breaker));
 		gate_scatter(schedule, &host->gate);
 	}
-	hash_seq_init(&status, schedule->users);
-	while ((user = hash_seq_search(&status)) != NULL)
-		user_ready(schedule, user, false);
+	admit_sated(schedule);
 }
 
 int

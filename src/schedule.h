@@ -67,18 +67,8 @@ typedef enum ScheduleLaneState
 	LANE_OPEN,					/* its first delivery waits for the user's turn */
 	LANE_BUSY,					/* the hook has its fill of requests under way */
 	LANE_AT_GATE,				/* its host or destination takes none */
-	LANE_PAUSED					/* strict, waits for a retry, and may not step aside */
+	LANE_PAUSED					/* strict, waits for what is aside, and cannot step aside */
 } ScheduleLaneState;
-
-/* Wakes a gate or a lane. */
-typedef struct ScheduleTimer
-{
-	pairingheap_node node;
-	TimestampTz at;
-	bool		armed;
-	ScheduleGate *gate;			/* one of the two */
-	struct ScheduleLane *lane;
-} ScheduleTimer;
 
 /* A hook's lane; part of the caller's own struct, all zero at first. */
 typedef struct ScheduleLane
@@ -90,12 +80,12 @@ typedef struct ScheduleLane
 	int			in_flight;
 	pairingheap_node by_age;	/* with LANE_OPEN */
 	dlist_node	gate_link;		/* with LANE_AT_GATE */
-	ScheduleTimer timer;		/* with LANE_PAUSED */
 
 	/* A strict hook's deliveries keep their places while they are aside. */
 	int64		next_place;
 	int			aside;			/* that will come back */
-	TimestampTz first_at;		/* the first of these comes back */
+	int64		aside_from;		/* none of these has a lower place */
+	TimestampTz first_at;		/* when they come back, if all goes well */
 } ScheduleLane;
 
 /* What the schedule knows of a delivery; part of the caller's own struct. */
