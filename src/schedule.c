@@ -301,9 +301,17 @@ first_lane(ScheduleUser *user)
 	return pairingheap_container(ScheduleLane, by_age, pairingheap_first(&user->lanes));
 }
 
-/* A user with something to start joins the ring of its class; "first" keeps its turn. */
+/* Where in the ring of its class a user comes. */
+typedef enum Turn
+{
+	TURN_NEW,					/* at the end */
+	TURN_AGAIN,					/* so too, but has been waiting all the time */
+	TURN_KEPT					/* at the front */
+} Turn;
+
+/* A user with something to start joins the ring of its class. */
 static void
-user_ready(Schedule *schedule, ScheduleUser *user, bool first)
+user_ready(Schedule *schedule, ScheduleUser *user, Turn turn)
 {
 	dlist_head *ring;
 
@@ -318,13 +326,12 @@ user_ready(Schedule *schedule, ScheduleUser *user, bool first)
 	}
 	user_leaves_sated(schedule, user);
 	ring = &schedule->rings[first_of_lane(first_lane(user))->class];
-	if (first)
+	if (turn == TURN_KEPT)
 		dlist_push_head(ring, &user->ring_link);
 	else
-	{
 		dlist_push_tail(ring, &user->ring_link);
+	if (turn == TURN_NEW)
 		user->joined_at = schedule->now;
-	}
 	user->in_ring = true;
 }
 
@@ -343,7 +350,7 @@ admit_sated(Schedule *schedule)
 		if (!user_may_start(schedule, user))
 			return;
 		user_leaves_sated(schedule, user);
-		user_ready(schedule, user, false);
+		user_ready(schedule, user, TURN_NEW);
 	}
 }
 
@@ -388,7 +395,7 @@ open_lane(Schedule *schedule, ScheduleLane *lane)
 {
 	lane->state = LANE_OPEN;
 	pairingheap_add(&lane->user->lanes, &lane->by_age);
-	user_ready(schedule, lane->user, false);
+	user_ready(schedule, lane->user, TURN_NEW);
 }
 
 /* Take the lane from wherever it waits. */
@@ -746,7 +753,7 @@ step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleSt
 	{
 		.delivery = delivery, .aside = true, .until = callers_time(schedule, until)
 	};
-	user_ready(schedule, user, false);
+	user_ready(schedule, user, TURN_NEW);
 }
 
 static void
@@ -777,7 +784,7 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleGate *destination, Schedul
 	{
 		.delivery = delivery
 	};
-	user_ready(schedule, user, false);
+	user_ready(schedule, user, TURN_NEW);
 }
 
 /*
@@ -834,7 +841,7 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 		return false;
 	if (!user_may_start(schedule, user))
 	{
-		user_ready(schedule, user, false);	/* as soon as it may */
+		user_ready(schedule, user, TURN_NEW);	/* as soon as it may */
 		return false;
 	}
 	lane = first_lane(user);
@@ -842,7 +849,7 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 
 	if (user->deficit < delivery->cost && ++user->deficit < delivery->cost)
 	{
-		user_ready(schedule, user, false);
+		user_ready(schedule, user, TURN_AGAIN);
 		return false;
 	}
 
@@ -855,13 +862,13 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 			return true;
 		}
 		lane->state = LANE_PAUSED;	/* until one comes back, or is lost */
-		user_ready(schedule, user, true);
+		user_ready(schedule, user, TURN_KEPT);
 		return false;
 	}
 	if (delivery->concurrency > 0 && lane->in_flight >= delivery->concurrency)
 	{
 		lane->state = LANE_BUSY;
-		user_ready(schedule, user, true);
+		user_ready(schedule, user, TURN_KEPT);
 		return false;
 	}
 
@@ -883,7 +890,7 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 		return true;
 	}
 	wait_at_gate(schedule, lane, gate);
-	user_ready(schedule, user, true);
+	user_ready(schedule, user, TURN_KEPT);
 	return false;
 }
 
@@ -899,9 +906,7 @@ wake(Schedule *schedule)
 		if (timer->at > schedule->now)
 			return;
 		timer_clear(schedule, timer);
-		gate_admit(schedule, timer->gate);
-		if (!dlist_is_empty(&timer->gate->blocked))
-			gate_watch(schedule, timer->gate);
+		gate_look(schedule, timer->gate);
 	}
 }
 
@@ -979,13 +984,13 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	if (host->breaker.state == BREAKER_OPEN && before != BREAKER_OPEN)
 		gate_scatter(schedule, host);
 	else
-		gate_admit(schedule, host);
+		gate_look(schedule, host);
 	release_host(schedule, host);
 
 	if (lane->state == LANE_BUSY)
 		open_lane(schedule, lane);
 	release_lane(lane);
-	user_ready(schedule, user, false);
+	user_ready(schedule, user, TURN_NEW);
 	forget_user_if_gone(schedule, user);
 	admit_sated(schedule);
 }

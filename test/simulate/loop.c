@@ -150,6 +150,7 @@ give_back(SimDelivery *delivery)
 		return;
 	hook->last_admitted = delivery->before;
 	hook->last_taken_vt = delivery->taken_before_vt;
+	hook->jumps_then = delivery->taken_before_jumps;
 }
 
 static void
@@ -168,6 +169,7 @@ match(Sim *sim, SimHook *hook, Size size)
 	delivery->taken = hook->last_admitted;
 	delivery->before = before;
 	delivery->taken_before_vt = hook->last_taken_vt;
+	delivery->taken_before_jumps = hook->jumps_then;
 	hook->last_taken_vt = sim->vt;
 	hook->jumps_then = sim->jumps;
 	delivery->place = -1;
@@ -276,6 +278,8 @@ take_answer(Sim *sim, SimDelivery *delivery)
 		end(sim, delivery);
 		return;
 	}
+	TRACE3("delivery %lld: again in %lld, attempts %lld", delivery->number, at - clock_now(sim),
+		   delivery->attempts);
 	at = schedule_again(sim->schedule, &delivery->scheduled, at);
 	model_again(sim, delivery);
 	done(sim, delivery, result);
@@ -577,7 +581,11 @@ pass_time(Sim *sim)
 		return;
 	sim->vt = Max(sim->vt, next);
 	if (sim->tick > 0)
-		sim->vt = Max(sim->vt, before + draw(sim, sim->tick));
+	{
+		int64		earliest = before + draw(sim, sim->tick);
+
+		sim->vt = Max(sim->vt, earliest);
+	}
 	sim->same_time = sim->vt == before ? sim->same_time + 1 : 0;
 	CHECK(sim->same_time < 1000, "much ado about nothing");
 }

@@ -19,8 +19,8 @@
 /* No delay that anybody has configured, or a server may ask for, is longer. */
 #define LONGEST_DELAY SECS(3600 + 720 + 1)
 
-/* Whoever has to wait for so long, while so much is done for others, starves. */
-#define STARVING SECS(20)
+/* A turn comes within this, unless there are many whose turn it is first. */
+#define TURN SECS(10)
 
 static const int class_of[TRIGGER_TYPES] = {0, 1, 0, 0, 2, 2, 3};
 
@@ -89,7 +89,8 @@ breaker_takes(Sim *sim, SimHost *host, bool worked, bool probe)
 			breaker_clear(breaker);
 		else
 		{
-			if (probe)
+			/* Others were sent before it was opened. */
+			if (probe && breaker->state == BREAKER_PROBING)
 				open_breaker(sim, host, breaker->pause * 2);
 			return;
 		}
@@ -421,7 +422,7 @@ check_fairness(Sim *sim, SimDelivery *delivery)
 			  (sim->contest ? 0 : LOOK_AROUND * 4),
 			  "user %d has got %lld while user %d waited", served->number,
 			  (long long) user->served[served->number], user->number);
-		CHECK(sim->mono - user->eligible_since < STARVING ||
+		CHECK(sim->mono - user->eligible_since < TURN * (sim->max_cost + 1) ||
 			  user->served_since < (sim->max_cost + 1) * 4 * sim->nusers +
 			  (sim->contest ? 0 : LOOK_AROUND * 16),
 			  "user %d waits since %lld us, while others got %lld", user->number,

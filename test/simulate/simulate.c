@@ -21,7 +21,7 @@ PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(simulate);
 
-#define STEPS 150
+#define STEPS 50000
 
 typedef struct Step
 {
@@ -87,13 +87,15 @@ draw_magnitude(Sim *sim, int64 least, int64 most)
 {
 	int64		bottom = Max(least, 1);
 	int			doublings = 0;
+	int64		n;
 
 	while (bottom <= (most >> doublings))
 		doublings++;
 	if (doublings == 0)
 		return least;
 	bottom <<= draw(sim, doublings);
-	return Min(least + draw(sim, bottom * 2 - least), most);
+	n = least + draw(sim, bottom * 2 - least);
+	return Min(n, most);
 }
 
 /* simulate(seed int8, seconds float8) returns void */
@@ -121,8 +123,7 @@ simulate(PG_FUNCTION_ARGS)
 		nsteps = 0;
 		current->seed = seed + seeds;
 		current->random = (uint64) current->seed;
-		if (seeds == 0)
-			check_retries(current);
+		check_retries(current);
 		world_make(current);
 		loop_run(current);
 

@@ -141,8 +141,7 @@ typedef struct SimHook
 	RetryPolicy policy;
 	int			cooldown;		/* seconds */
 	TimestampTz last_admitted;
-	TimestampTz last_taken;		/* and not given back: what the check goes by */
-	int64		last_taken_vt;
+	int64		last_taken_vt;	/* and not given back: what the check goes by */
 	int			jumps_then;
 
 	dlist_head	line;			/* ready, as they should start */
@@ -169,7 +168,7 @@ typedef struct SimDelivery
 	TimestampTz taken;			/* the cooldown that it took … */
 	TimestampTz before;
 	int64		taken_before_vt;
-	TimestampTz taken_before;
+	int			taken_before_jumps;
 
 	DeliveryState state;
 	int			attempts;

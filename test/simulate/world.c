@@ -49,7 +49,6 @@ make_hook(Sim *sim, SimHook *hook, SimUser *user)
 	hook->strict = !sim->contest && one_in(sim, 4);
 	hook->cooldown = !sim->contest && one_in(sim, 6) ? (int) draw_magnitude(sim, 1, 600) : 0;
 	hook->last_admitted = DT_NOBEGIN;
-	hook->last_taken = DT_NOBEGIN;
 	hook->last_taken_vt = PG_INT64_MIN / 2;
 	make_policy(sim, &hook->policy);
 	dlist_init(&hook->line);
@@ -148,7 +147,7 @@ world_make(Sim *sim)
 	make_users(sim);
 	sim->limits = world_limits(sim);
 
-	sim->deliveries_left = (int) draw_magnitude(sim, 50, sim->contest ? 2000 : 6000);
+	sim->deliveries_left = (int) draw_magnitude(sim, 100, sim->contest ? 5000 : 20000);
 	sim->mean_gap = draw_magnitude(sim, MSECS(1), SECS(60));
 	sim->max_cost = one_in(sim, 3) ? 50 : 4;
 	sim->flooder = -1;
