@@ -59,6 +59,7 @@ OBJS = \
 	src/text.o \
 	src/transport.o \
 	src/trigger.o \
+	src/underway.o \
 	src/url.o \
 	src/worker.o
 

@@ -768,6 +768,57 @@ COMMENT ON VIEW hooks.hook_health IS
 COMMENT ON COLUMN hooks.hook_health.disabled_reason IS
 	'why the worker has disabled it; null when somebody else did';
 
+CREATE FUNCTION hooks.under_way()
+	RETURNS TABLE (user_id pg_catalog.uuid, requests pg_catalog.int4)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_under_way' ROWS 100;
+COMMENT ON FUNCTION hooks.under_way() IS
+	'users who have requests under way, and how many, of those of whom the caller may see a hook';
+
+CREATE FUNCTION hooks.last_results(users pg_catalog.uuid[])
+	RETURNS TABLE (user_id pg_catalog.uuid, at pg_catalog.timestamptz, status pg_catalog.text, error pg_catalog.text)
+	LANGUAGE plpgsql STABLE ROWS 10000
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation regclass;
+BEGIN
+	SELECT t.tgrelid INTO relation FROM pg_trigger AS t
+	WHERE t.tgfoid = 'hooks.logs_changed'::regproc AND t.tgparentid = 0
+	LIMIT 1;
+	IF FOUND THEN
+		RETURN QUERY EXECUTE format(
+			'SELECT u.id, l.at, l.status, l.error_message FROM unnest($1) AS u (id), LATERAL ('
+			'SELECT %s AS at, status::text, error_message::text FROM %s WHERE user_id = u.id '
+			'ORDER BY inserted_at DESC LIMIT 1) AS l',
+			hooks.time_expression(relation, 'executed_at'), relation)
+			USING users;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION hooks.last_results(uuid[]) IS
+	'the last row of the log of each of these users, as the caller may see it';
+
+CREATE VIEW hooks.executors WITH (security_barrier) AS
+SELECT h.user_id, h.hooks, coalesce(d.n, 0) OPERATOR(pg_catalog.+) coalesce(q.n, 0) AS waiting,
+	   coalesce(u.requests, 0) AS in_flight, p.paused, l.at AS last_event_at, l.status AS last_status, l.error AS last_error
+FROM (SELECT v.user_id, pg_catalog.count(*) FILTER (WHERE v.enabled) AS hooks
+	  FROM hooks.visible_hooks() AS v GROUP BY v.user_id) AS h
+	LEFT JOIN (SELECT user_id, pg_catalog.count(*) AS n FROM hooks.delivery WHERE next_at IS NOT NULL GROUP BY user_id) AS d
+		ON d.user_id OPERATOR(pg_catalog.=) h.user_id
+	LEFT JOIN (SELECT user_id, pg_catalog.count(*) AS n FROM hooks.queued GROUP BY user_id) AS q
+		ON q.user_id OPERATOR(pg_catalog.=) h.user_id
+	LEFT JOIN hooks.under_way() AS u ON u.user_id OPERATOR(pg_catalog.=) h.user_id
+	LEFT JOIN hooks.last_results(ARRAY(SELECT v.user_id FROM hooks.visible_hooks() AS v GROUP BY v.user_id)) AS l
+		ON l.user_id OPERATOR(pg_catalog.=) h.user_id,
+	LATERAL (SELECT EXISTS (SELECT FROM hooks.paused AS x
+							WHERE x.hook_id IS NULL AND x.user_id OPERATOR(pg_catalog.=) h.user_id) AS paused) AS p;
+COMMENT ON VIEW hooks.executors IS
+	'one row per user with hooks';
+COMMENT ON COLUMN hooks.executors.hooks IS 'that are enabled';
+COMMENT ON COLUMN hooks.executors.waiting IS 'deliveries that wait, and events in the queue that are not done with';
+COMMENT ON COLUMN hooks.executors.in_flight IS 'requests under way';
+COMMENT ON COLUMN hooks.executors.last_event_at IS 'when something was last done or decided about an event of the user';
+
 CREATE FUNCTION hooks.pause(hook pg_catalog.uuid DEFAULT NULL, user_id pg_catalog.uuid DEFAULT NULL)
 	RETURNS pg_catalog.bool
 	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_pause';
@@ -1638,7 +1689,7 @@ GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, json
 	hooks.backtest(uuid, text, jsonb, int4, timestamptz), hooks.backtest(uuid, text, jsonb, int4, interval),
 	hooks.backtest_summary(uuid, interval), hooks.backtest_summary(uuid, text, jsonb, int4, interval),
 	hooks.lint(text, jsonb, text, jsonb), hooks.lint(uuid) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION hooks.visible_hooks() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.visible_hooks(), hooks.under_way(), hooks.last_results(uuid[]) TO PUBLIC;
 GRANT SELECT ON hooks.event_tables TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;

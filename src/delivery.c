@@ -31,6 +31,7 @@
 #include "settings.h"
 #include "shared.h"
 #include "transport.h"
+#include "underway.h"
 
 /* The least pause after an answer that counts no attempt. */
 #define UNCOUNTED_PAUSE USECS_PER_SEC
@@ -540,7 +541,10 @@ start(Delivery *delivery)
 	CurrentResourceOwner = previous_owner;
 
 	if (why == NULL)
+	{
 		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
+		underway_begin(&delivery->event->event.user_id);
+	}
 	else
 		fail_unsent(delivery, why);
 	MemoryContextSwitchTo(previous);
@@ -745,6 +749,7 @@ take_answer(Delivery *delivery, const Answer *answer)
 	Aside	   *kept = &delivery->kept;
 	int			attempt = kept->attempts + 1;
 
+	underway_end(&delivery->event->event.user_id);
 	delivery->type->judge(answer, hook->action ? &hook->action->retry : &no_policy, &outcome);
 	if (!outcome.uncounted)
 		kept->attempts = attempt;

@@ -19,6 +19,7 @@
 #include "flood.h"
 #include "settings.h"
 #include "shared.h"
+#include "underway.h"
 
 typedef struct Shared
 {
@@ -66,7 +67,7 @@ shared_request(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 
-	RequestAddinShmemSpace(add_size(shared_size(), flood_size()));
+	RequestAddinShmemSpace(add_size(add_size(shared_size(), flood_size()), underway_size()));
 	RequestNamedLWLockTranche("hooks", 1);
 }
 
@@ -106,6 +107,7 @@ shared_startup(void)
 			slot_init(&shared->slots[i]);
 	}
 	flood_startup();
+	underway_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -45,6 +45,7 @@
 #include "shared.h"
 #include "tables.h"
 #include "transport.h"
+#include "underway.h"
 #include "worker.h"
 
 PGDLLEXPORT void hooks_worker_main(Datum arg);
@@ -560,6 +561,7 @@ at_exit(int code, Datum arg)
 		pg_atomic_write_u32(&slot->pending, 1);
 	shared_set(slot, STAT_IN_FLIGHT, 0);
 	shared_set(slot, STAT_WAITING, 0);
+	underway_leave();
 	shared_worker_detach(slot, failed, wake_at);
 }
 
