@@ -66,7 +66,7 @@ my $generation = 0;
 A server with the library preloaded, started.  It may send to this machine
 by http, its time zone is not UTC, which nothing may depend on, and hosts are
 tried however often they fail.  Settings come on top; undef leaves one of ours
-out.
+out.  With streaming => 1 the server can have standbys.
 
 =cut
 
@@ -74,6 +74,7 @@ sub hooks_node
 {
 	my ($name, %settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $streaming = delete $settings{streaming};
 
 	%settings = (
 		shared_preload_libraries => 'hooks',
@@ -88,7 +89,7 @@ sub hooks_node
 		'hooks.rotation_age' => '1s',
 		'hooks.breaker' => 'off',
 		%settings);
-	$node->init(extra => [ '--encoding', 'UTF8', '--locale', 'C' ]);
+	$node->init(allows_streaming => $streaming, extra => [ '--encoding', 'UTF8', '--locale', 'C' ]);
 	$node->append_conf('postgresql.conf', conf_lines(%settings));
 	$node->start;
 	return $node;
