@@ -36,6 +36,8 @@
 /* The least pause after an answer that counts no attempt. */
 #define UNCOUNTED_PAUSE USECS_PER_SEC
 
+#define CANCELLED "cancelled by hooks.cancel()"
+
 typedef struct Delivery
 {
 	Scheduled	scheduled;		/* must be first */
@@ -213,22 +215,20 @@ put_aside(Delivery *delivery, AsideWhy why, TimestampTz until)
 	release(delivery);
 }
 
-/* Nothing has arrived: the hook may fire again. */
+/* When nothing has arrived, the hook may fire again. */
 static void
-return_cooldown(const Delivery *delivery)
+give_back(Hook *hook, const Aside *kept)
 {
-	const Action *action = delivery->hook->action;
-
-	if (!delivery->kept.perhaps_sent && !TIMESTAMP_IS_NOBEGIN(delivery->kept.taken) &&
-		!(action && action->keep_cooldown))
-		hook_give_back(delivery->hook, delivery->kept.taken, delivery->kept.before);
+	if (!kept->perhaps_sent && !TIMESTAMP_IS_NOBEGIN(kept->taken) &&
+		!(hook->action && hook->action->keep_cooldown))
+		hook_give_back(hook, kept->taken, kept->before);
 }
 
 /* It has failed for good, and can be asked for. */
 static void
 give_up(Delivery *delivery)
 {
-	return_cooldown(delivery);
+	give_back(delivery->hook, &delivery->kept);
 	put_aside(delivery, ASIDE_GIVEN_UP, DT_NOEND);
 }
 
@@ -251,19 +251,11 @@ fail_unsent(Delivery *delivery, const char *error)
  * ----------
  */
 
-static Occasion
-occasion_of(const Hook *hook, const QueuedEvent *event)
-{
-	Occasion	occasion = {&event->event, hook->id, hook->name};
-
-	return occasion;
-}
-
 static pg_uuid_t
-delivery_id(const Hook *hook, const QueuedEvent *event)
+delivery_id(const pg_uuid_t *hook, const QueuedEvent *event)
 {
 	ResourceOwner previous = CurrentResourceOwner;
-	Occasion	occasion = occasion_of(hook, event);
+	Occasion	occasion = {&event->event, *hook, NULL};
 	pg_uuid_t	id;
 
 	CurrentResourceOwner = owner;
@@ -344,7 +336,7 @@ delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked)
 	Delivery   *delivery = make(hook, event);
 
 	event->open++;
-	delivery->kept.id = delivery_id(hook, event);
+	delivery->kept.id = delivery_id(&hook->id, event);
 	delivery->kept.hook_id = hook->id;
 	delivery->kept.taken = hook->last_admitted;
 	delivery->kept.before = before;
@@ -409,7 +401,7 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	TimestampTz now = GetCurrentTimestamp();
 	QueuedEvent copy = *event;
 	Aside		kept;
-	pg_uuid_t	id = delivery_id(hook, event);
+	pg_uuid_t	id = delivery_id(&hook->id, event);
 
 	if (find_delivery(hook, &event->event.id) != NULL)
 		return;					/* it is about to be sent */
@@ -441,21 +433,22 @@ cancel(Delivery *delivery)
 	TimestampTz now = GetCurrentTimestamp();
 
 	shared_count(slot, STAT_FAILED, 1);
-	write_log(delivery->hook, delivery->event, LOG_FAILURE, "cancelled by hooks.cancel()", now,
+	write_log(delivery->hook, delivery->event, LOG_FAILURE, CANCELLED, now,
 			  delivery->kept.attempts + 1);
 	if (delivery->scheduled.state == SCHEDULE_READY)
 		schedule_withdraw(schedule, &delivery->scheduled);
-	return_cooldown(delivery);
+	give_back(delivery->hook, &delivery->kept);
 	if (delivery->in_table)
 		aside_remove(&delivery->kept.id);
 	release(delivery);
 }
 
 void
-delivery_cancel(Hook *hook, const QueuedEvent *event)
+delivery_cancel(const QueuedEvent *request)
 {
-	Delivery   *delivery = find_delivery(hook, &event->event.id);
-	pg_uuid_t	id = delivery_id(hook, event);
+	Hook	   *hook = hook_find(&request->event.user_id, &request->hook_id);
+	Delivery   *delivery = hook ? find_delivery(hook, &request->event.id) : NULL;
+	pg_uuid_t	id = delivery_id(&request->hook_id, request);
 	Aside		kept;
 
 	if (delivery != NULL && delivery->scheduled.state == SCHEDULE_IN_FLIGHT)
@@ -464,13 +457,14 @@ delivery_cancel(Hook *hook, const QueuedEvent *event)
 		cancel(delivery);
 	else if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
 	{
-		shared_count(slot, STAT_FAILED, 1);
-		write_log(hook, event, LOG_FAILURE, "cancelled by hooks.cancel()", GetCurrentTimestamp(),
-				  kept.attempts + 1);
-		if (!kept.perhaps_sent && !TIMESTAMP_IS_NOBEGIN(kept.taken) &&
-			!(hook->action && hook->action->keep_cooldown))
-			hook_give_back(hook, kept.taken, kept.before);
-		schedule_lose_aside(schedule, &event->event.user_id, kept.place >= 0 ? &hook->lane : NULL);
+		if (hook != NULL)
+		{
+			shared_count(slot, STAT_FAILED, 1);
+			write_log(hook, request, LOG_FAILURE, CANCELLED, GetCurrentTimestamp(), kept.attempts + 1);
+			give_back(hook, &kept);
+		}
+		schedule_lose_aside(schedule, &request->event.user_id,
+							hook && kept.place >= 0 ? &hook->lane : NULL);
 		aside_remove(&id);
 	}
 }
@@ -488,7 +482,7 @@ start_request(Delivery *delivery)
 	Message		message = {0};
 	Mistake		error = {0};
 	ActionDelivery what = {
-		.occasion = occasion_of(hook, delivery->event),
+		.occasion = {&delivery->event->event, hook->id, hook->name},
 		.now = delivery->started_at
 	};
 
@@ -582,7 +576,7 @@ load_again(const pg_uuid_t *user)
 	MemoryContextSwitchTo(context);
 }
 
-/* From when on a delivery is too old to be made; an age, for people, comes along. */
+/* From when on a delivery is too old to be made. */
 static TimestampTz
 expires_at(const Delivery *delivery)
 {
@@ -603,6 +597,12 @@ duration_text(int64 us)
 	if (seconds >= 60 && seconds % 60 == 0)
 		return psprintf(INT64_FORMAT " min", seconds / 60);
 	return psprintf(INT64_FORMAT " s", seconds);
+}
+
+static char *
+expired(const Hook *hook)
+{
+	return psprintf("expired after %s", duration_text(hook->action->retry.max_age));
 }
 
 /* The delivery's turn has come. */
@@ -626,7 +626,7 @@ take_turn(Delivery *delivery)
 			give_up(delivery);
 			return;
 		}
-		return_cooldown(delivery);
+		give_back(delivery->hook, &delivery->kept);
 		release(delivery);
 	}
 	else if (hook->mistake)
@@ -634,8 +634,7 @@ take_turn(Delivery *delivery)
 	else if (hook->action->type->build == NULL)
 		fail_unsent(delivery, action_not_performed(hook->action_name));
 	else if (now > expires_at(delivery))
-		fail_unsent(delivery, psprintf("expired after %s",
-									   duration_text(hook->action->retry.max_age)));
+		fail_unsent(delivery, expired(hook));
 	else if (hook->paused)
 	{
 		schedule_count_aside(schedule, &hook->user_id, 1);
@@ -644,6 +643,28 @@ take_turn(Delivery *delivery)
 	}
 	else
 		start(delivery);
+}
+
+/* The delivery has to wait; not for longer than it may. */
+static void
+step_aside(Delivery *delivery, TimestampTz until)
+{
+	Hook	   *hook = delivery->hook;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz expires = hook->action ? expires_at(delivery) : DT_NOEND;
+	const char *error;
+
+	if (now <= expires)
+	{
+		put_aside(delivery, ASIDE_HOST, Min(until, expires + 1));
+		return;
+	}
+	error = expired(hook);
+	shared_count(slot, STAT_FAILED, 1);
+	write_log(hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
+	keep_error(delivery, error, 0, now);
+	schedule_lose_aside(schedule, &hook->user_id, delivery->scheduled.strict ? &hook->lane : NULL);
+	give_up(delivery);
 }
 
 void
@@ -656,7 +677,7 @@ delivery_start(void)
 		Delivery   *delivery = (Delivery *) step.delivery;
 
 		if (step.aside)
-			put_aside(delivery, delivery->kept.attempts > 0 ? ASIDE_RETRY : ASIDE_HOST, step.until);
+			step_aside(delivery, step.until);
 		else
 			take_turn(delivery);
 	}

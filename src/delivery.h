@@ -39,8 +39,8 @@ extern void delivery_replay(Hook *hook, const QueuedEvent *event);
 /* A delivery that was aside is there again; owns the event.  "hook" is NULL when it is gone. */
 extern void delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event);
 
-/* Nobody wants the hook's delivery of that event any more.  Needs a transaction. */
-extern void delivery_cancel(Hook *hook, const QueuedEvent *event);
+/* Nobody wants the delivery that a request names.  Needs a transaction. */
+extern void delivery_cancel(const QueuedEvent *request);
 
 /*
  * Start the deliveries whose turn it is.  Hooks that changed since are loaded

@@ -177,8 +177,6 @@ replay(const QueuedEvent *event)
 static void
 fulfil(const QueuedEvent *event)
 {
-	Hook	   *hook;
-
 	switch (event->request)
 	{
 		case QUEUE_REDELIVER:
@@ -186,9 +184,7 @@ fulfil(const QueuedEvent *event)
 			replay(event);
 			break;
 		case QUEUE_CANCEL:
-			hook = hook_find(&event->event.user_id, &event->hook_id);
-			if (hook != NULL)
-				delivery_cancel(hook, event);
+			delivery_cancel(event);
 			break;
 		case QUEUE_RESUME:
 			aside_resume(&event->hook_id, &event->event.id, GetCurrentTimestamp());

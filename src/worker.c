@@ -638,7 +638,7 @@ sleep_for(void)
 		earliest(&timeout, until(locked_until));
 	if (hooks_enabled && has_room())
 		earliest(&timeout, until_time(aside_due_at()));
-	if (hooks_enabled && dispatch_wants_parked())
+	if (hooks_enabled && has_room() && dispatch_wants_parked())
 		earliest(&timeout, until(locked_until));
 	earliest(&timeout, until_time(delivery_wake_at()));
 	if (has_work() || prepared || !tidy)
