@@ -654,15 +654,24 @@ gate_is_closed(const Schedule *schedule, const ScheduleGate *gate)
 	return !TIMESTAMP_IS_NOEND(opens) && opens - schedule->now > SCHEDULE_PATIENCE;
 }
 
-/* Whoever is at the gate may go through it by now, or later than thought. */
-static void
+/*
+ * Whoever is at the gate may go through it by now, or later than thought.
+ * True when that makes something to do.
+ */
+static bool
 gate_look(Schedule *schedule, ScheduleGate *gate)
 {
+	bool		admitted = gate_admit(schedule, gate);
+
 	if (dlist_is_empty(&gate->blocked))
-		return;
-	gate_admit(schedule, gate);
-	if (!dlist_is_empty(&gate->blocked))
-		gate_watch(schedule, gate);
+		return admitted;
+	if (gate->is_full && gate_is_closed(schedule, gate))
+	{
+		gate_scatter(schedule, gate);
+		return true;
+	}
+	gate_watch(schedule, gate);
+	return admitted;
 }
 
 /* Room that nobody has taken up; true when somebody does now. */
@@ -675,10 +684,8 @@ admit_anywhere(Schedule *schedule)
 	{
 		ScheduleGate *gate = dlist_container(ScheduleGate, full_link, iter.cur);
 
-		if (gate_admit(schedule, gate))
+		if (gate_look(schedule, gate))
 			return true;
-		if (!dlist_is_empty(&gate->blocked))
-			gate_watch(schedule, gate);
 	}
 	return false;
 }
@@ -906,7 +913,7 @@ wake(Schedule *schedule)
 		if (timer->at > schedule->now)
 			return;
 		timer_clear(schedule, timer);
-		gate_look(schedule, timer->gate);
+		(void) gate_look(schedule, timer->gate);
 	}
 }
 
@@ -984,7 +991,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	if (host->breaker.state == BREAKER_OPEN && before != BREAKER_OPEN)
 		gate_scatter(schedule, host);
 	else
-		gate_look(schedule, host);
+		(void) gate_look(schedule, host);
 	release_host(schedule, host);
 
 	if (lane->state == LANE_BUSY)
@@ -1081,7 +1088,7 @@ schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int
 	if (gate_is_closed(schedule, gate) && !was_closed)
 		gate_scatter(schedule, gate);
 	else
-		gate_look(schedule, gate);
+		(void) gate_look(schedule, gate);
 }
 
 void

@@ -191,7 +191,8 @@ static void
 event(Sim *sim, SimUser *user)
 {
 	TriggerType type = user->hooks[draw(sim, user->nhooks)]->type;
-	Size		size = one_in(sim, 8) ? (Size) draw(sim, sim->max_cost * 1024) : 300;
+	bool		large = sim->contest ? user->number % 2 == 0 : one_in(sim, 8);
+	Size		size = large ? (Size) draw(sim, sim->max_cost * 1024) : 300;
 
 	sim->deliveries_left--;		/* so that it ends */
 	for (int i = 0; i < user->nhooks; i++)

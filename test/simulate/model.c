@@ -227,6 +227,7 @@ model_create(Sim *sim)
 		SimUser    *user = &sim->users[i];
 
 		user->waiting = user->in_flight = user->aside = 0;
+		user->had_its_fill = sim->limits.aside_per_user == 0;
 		user->eligible = false;
 	}
 	for (int i = 0; i < sim->nhooks; i++)
@@ -257,12 +258,21 @@ model_create(Sim *sim)
 	}
 }
 
+static void
+look_at_aside(const Sim *sim, SimUser *user)
+{
+	if (user->aside >= sim->limits.aside_per_user)
+		user->had_its_fill = true;
+}
+
 void
 model_limits(Sim *sim, ScheduleLimits limits)
 {
 	for (int i = 0; i < sim->nhosts; i++)
 		sim->hosts[i].blocked_at = Max(sim->hosts[i].blocked_at, sim->mono);
 	sim->limits = limits;
+	for (int i = 0; i < sim->nusers; i++)
+		look_at_aside(sim, &sim->users[i]);
 }
 
 /* ----------
@@ -409,24 +419,34 @@ check_fairness(Sim *sim, SimDelivery *delivery)
 	served->eligible = false;
 	if (sim->nusers > FEW_USERS)
 		return;
+	served->cost_started += cost;
 	for (int i = 0; i < sim->nusers; i++)
 	{
 		SimUser    *user = &sim->users[i];
 
+		/* One at a time, all of them have something, nothing forbids it. */
+		CHECK(!sim->contest || sim->narrow || sim->limits.total > 1 || user->waiting == 0 ||
+			  served->waiting == 0 || class_of_user(user) != class_of_user(served) ||
+			  served->cost_started - user->cost_started <= (sim->max_cost + 1) * 3,
+			  "user %d has got %lld, but user %d only %lld", served->number,
+			  (long long) served->cost_started, user->number, (long long) user->cost_started);
 		if (!user->eligible)
 			continue;
 		user->served_since += cost;
 		if (class >= class_of_user(user))
 			user->served[served->number] += cost;
 		CHECK(user->served[served->number] <= (sim->max_cost + 1) * 3 +
-			  (sim->contest ? 0 : LOOK_AROUND * 4),
+			  (sim->contest && !sim->narrow ? 0 : LOOK_AROUND * 4),
 			  "user %d has got %lld while user %d waited", served->number,
 			  (long long) user->served[served->number], user->number);
-		CHECK(sim->mono - user->eligible_since < TURN * (sim->max_cost + 1) ||
+		CHECK(sim->vt - user->eligible_since < TURN * (sim->max_cost + 1) ||
 			  user->served_since < (sim->max_cost + 1) * 4 * sim->nusers +
-			  (sim->contest ? 0 : LOOK_AROUND * 16),
+			  (sim->contest && !sim->narrow ? 0 : LOOK_AROUND * 16),
 			  "user %d waits since %lld us, while others got %lld", user->number,
-			  (long long) (sim->mono - user->eligible_since), (long long) user->served_since);
+			  (long long) (sim->vt - user->eligible_since), (long long) user->served_since);
+		CHECK(!sim->contest || sim->narrow || sim->vt - user->alone_since < TURN,
+			  "user %d, alone with its class, waits since %lld us", user->number,
+			  (long long) (sim->vt - user->alone_since));
 	}
 }
 
@@ -512,6 +532,7 @@ model_aside(Sim *sim, SimDelivery *delivery, TimestampTz until)
 	hook->user->aside++;
 	if (delivery->strict)
 		hook->aside++;
+	look_at_aside(sim, hook->user);
 	delivery->host->deliveries--;
 	release_host(sim, delivery->host);
 	look_at_head(sim, hook);
@@ -549,6 +570,7 @@ model_again(Sim *sim, SimDelivery *delivery)
 	hook->user->aside++;
 	if (delivery->strict)
 		hook->aside++;
+	look_at_aside(sim, hook->user);
 }
 
 void
@@ -605,6 +627,7 @@ model_recall_aside(Sim *sim, SimDelivery *delivery)
 	delivery->hook->user->aside++;
 	if (delivery->place >= 0)
 		delivery->hook->aside++;
+	look_at_aside(sim, delivery->hook->user);
 }
 
 void
@@ -645,6 +668,20 @@ has_to_start(Sim *sim, SimUser *user)
 	return false;
 }
 
+/* Is there nobody else with something as urgent? */
+static bool
+is_alone(const Sim *sim, const SimUser *user)
+{
+	for (int i = 0; i < sim->nusers; i++)
+	{
+		const SimUser *other = &sim->users[i];
+
+		if (other != user && other->waiting > 0 && class_of_user(other) == class_of_user(user))
+			return false;
+	}
+	return true;
+}
+
 void
 model_look(Sim *sim)
 {
@@ -656,13 +693,29 @@ model_look(Sim *sim)
 		bool		was = user->eligible;
 
 		user->eligible = has_to_start(sim, user);
+		if (!user->eligible || !was || !is_alone(sim, user))
+			user->alone_since = sim->vt;
 		if (user->eligible && !was)
 		{
-			user->eligible_since = sim->mono;
+			user->eligible_since = sim->vt;
 			user->served_since = 0;
 			memset(user->served, 0, sizeof(user->served));
 		}
 	}
+}
+
+/* Is there nothing a delivery might wait for that is over soon? */
+static bool
+is_closed(const Sim *sim, const SimDelivery *delivery)
+{
+	const SimDestination *destination = delivery->destination;
+	const ModelBreaker *breaker = &delivery->host->breaker;
+	int64		host = breaker->state == BREAKER_OPEN ? breaker->until - sim->mono : 0;
+	int64		paced = Max(destination->closed_until - sim->mono, 0);
+
+	if (destination->remaining == 0)
+		paced = Max(paced, destination->renewed_at - sim->mono);
+	return (host <= 0 || host > SCHEDULE_PATIENCE) && (paced <= 0 || paced > SCHEDULE_PATIENCE);
 }
 
 static void
@@ -680,6 +733,10 @@ check_user_idle(Sim *sim, SimUser *user, TimestampTz wake_at)
 			  head->hook->number, user->number);
 		CHECK(TIMESTAMP_IS_NOEND(until) || wake_at <= until - sim->set_back,
 			  "delivery %lld of hook %d, user %d can start in %lld us, but that is forgotten",
+			  (long long) head->number, head->hook->number, user->number,
+			  (long long) (until - sim->mono));
+		CHECK(TIMESTAMP_IS_NOEND(until) || !is_closed(sim, head) || user->had_its_fill,
+			  "delivery %lld of hook %d, user %d waits for %lld us in memory",
 			  (long long) head->number, head->hook->number, user->number,
 			  (long long) (until - sim->mono));
 	}

@@ -21,7 +21,7 @@ PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(simulate);
 
-#define STEPS 50000
+#define STEPS 150
 
 typedef struct Step
 {

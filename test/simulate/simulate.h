@@ -118,10 +118,13 @@ typedef struct SimUser
 	int			waiting;
 	int			in_flight;
 	int			aside;
+	bool		had_its_fill;	/* aside, at some time */
+	int64		cost_started;	/* in a contest */
 
 	/* With few users: since when it could start something and did not. */
 	bool		eligible;
-	TimestampTz eligible_since;
+	int64		eligible_since;	
+	int64		alone_since;	/* … the only one of its class */
 	int64		served_since;	/* cost of all that was started … */
 	int64		served[FEW_USERS];	/* … for users not more urgent */
 } SimUser;
@@ -241,6 +244,7 @@ typedef struct Sim
 	int64		mean_gap;
 	int			flooder;		/* number of a user; -1 for none */
 	bool		contest;		/* all at once, and nothing goes wrong */
+	bool		narrow;			/* … with hosts that take little, and withdrawals */
 	int64		quiet_vt;		/* when it all ended; 0: not yet */
 	SimChances	chances;
 	int64		tick;			/* a loop takes up to this long */

@@ -123,7 +123,8 @@ world_limits(Sim *sim)
 	if (sim->contest)
 		return (ScheduleLimits)
 	{
-		(int) draw_between(sim, 1, 12), 1000, 1000, 1000
+		one_in(sim, 2) ? 1 : (int) draw_between(sim, 1, 12), 1000,
+			sim->narrow ? (int) draw_between(sim, 1, 3) : 1000, 1000
 	};
 	limits.total = (int) draw_magnitude(sim, 1, 1000);
 	limits.per_user = (int) draw_magnitude(sim, 1, limits.total);
@@ -135,7 +136,8 @@ world_limits(Sim *sim)
 void
 world_make(Sim *sim)
 {
-	sim->contest = one_in(sim, 5);
+	sim->contest = one_in(sim, 4);
+	sim->narrow = sim->contest && one_in(sim, 3);
 	sim->nusers = one_in(sim, 8) ? 1 :
 		(int) draw_magnitude(sim, 1, sim->contest ? FEW_USERS : 2000);
 
@@ -155,7 +157,10 @@ world_make(Sim *sim)
 	sim->tick = one_in(sim, 2) ? 0 : draw_magnitude(sim, 100, MSECS(500));
 	sim->write_delay = one_in(sim, 2) ? 0 : draw_magnitude(sim, 100, SECS(2));
 	if (sim->contest)
+	{
+		sim->chances.withdraw = sim->narrow ? 100 : 0;
 		return;
+	}
 	sim->chances = (SimChances)
 	{
 		.jump = one_in(sim, 3) ? 3 : 0,
