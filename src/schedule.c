@@ -972,7 +972,6 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	ScheduleLane *lane = delivery->lane;
 	ScheduleUser *user = lane->user;
 	ScheduleGate *host = delivery->host;
-	BreakerState before = host->breaker.state;
 
 	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
 	set_clock(schedule, now);
@@ -988,10 +987,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 		breaker_result(&host->breaker, result == SCHEDULE_WORKED, delivery->probe, schedule->now);
 	else if (delivery->probe)
 		breaker_probe_lost(&host->breaker, schedule->now);
-	if (host->breaker.state == BREAKER_OPEN && before != BREAKER_OPEN)
-		gate_scatter(schedule, host);
-	else
-		(void) gate_look(schedule, host);
+	(void) gate_look(schedule, host);
 	release_host(schedule, host);
 
 	if (lane->state == LANE_BUSY)

@@ -23,6 +23,9 @@
  *
  * A strict hook has one request under way at most and waits for its own
  * retries: until then all that follows steps aside as well, in its order.
+ * Nothing of it starts while one with a lower place is aside, whatever the
+ * clock says: so whoever takes a delivery with a place out of what is aside
+ * adds it here again, or says that it is lost.
  *
  * Every delivery is in one state; only the functions here move it to another.
  * Pure: time comes from the caller, in microseconds.
@@ -119,7 +122,8 @@ typedef struct ScheduleOrder
 	bool		strict;
 	bool		again;			/* a retry or a replay */
 	bool		was_aside;		/* and counted as such */
-	int64		place;			/* of a strict hook's that was aside; -1: a new one */
+	int64		place;			/* of one that got one when it was aside, be its hook
+								 * still strict or not; -1: a new one */
 } ScheduleOrder;
 
 /* What there is to do about a delivery. */
@@ -172,7 +176,10 @@ extern void schedule_count_aside(Schedule *schedule, const pg_uuid_t *user, int 
 /* … of a strict hook's: the last one's place, and when the first one comes back. */
 extern void schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at);
 
-/* A delivery of the user that was aside will not come back; "lane" if it had a place. */
+/*
+ * A delivery of the user that was aside will not come back; "lane" if it had a
+ * place.  What has been waiting for it may start.
+ */
 extern void schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane);
 
 /*

@@ -15,6 +15,7 @@
 #define CLASSES 5
 #define SHARE 4
 #define LOOK_AROUND 64
+#define AGEING SECS(2)
 
 /* No delay that anybody has configured, or a server may ask for, is longer. */
 #define LONGEST_DELAY SECS(3600 + 720 + 1)
@@ -329,6 +330,18 @@ come_back(Sim *sim, SimDelivery *delivery)
 	hook->blocked_at = sim->mono;
 }
 
+static int
+cost_of(const SimDelivery *delivery)
+{
+	return 1 + (delivery->size > 0 ? (int) (delivery->size - 1) / 1024 : 0);
+}
+
+static int
+class_of_delivery(const SimDelivery *delivery)
+{
+	return Min(class_of[delivery->hook->type] + (delivery->attempts > 0 ? 1 : 0), CLASSES - 1);
+}
+
 void
 model_add(Sim *sim, SimDelivery *delivery, bool was_aside)
 {
@@ -340,6 +353,9 @@ model_add(Sim *sim, SimDelivery *delivery, bool was_aside)
 		come_back(sim, delivery);
 	CHECK(!was_aside || delivery->place < 0 || delivery->scheduled.place == delivery->place,
 		  "delivery %lld has lost its place", (long long) delivery->number);
+	CHECK(delivery->scheduled.class == class_of_delivery(delivery) &&
+		  delivery->scheduled.cost == cost_of(delivery), "delivery %lld is of another class or cost",
+		  (long long) delivery->number);
 	delivery->state = DELIVERY_READY;
 	delivery->added = ++sim->added;
 	enter_line(delivery);
@@ -378,18 +394,6 @@ check_order_of_user(Sim *sim, SimDelivery *delivery)
 		CHECK(had_to_wait(sim, head), "delivery %lld starts before %lld of the same user, %d",
 			  (long long) delivery->number, (long long) head->number, user->number);
 	}
-}
-
-static int
-cost_of(const SimDelivery *delivery)
-{
-	return 1 + (delivery->size > 0 ? (int) (delivery->size - 1) / 1024 : 0);
-}
-
-static int
-class_of_delivery(const SimDelivery *delivery)
-{
-	return Min(class_of[delivery->hook->type] + (delivery->attempts > 0 ? 1 : 0), CLASSES - 1);
 }
 
 /* The least urgent of what a user might have to start. */
@@ -435,7 +439,10 @@ check_fairness(Sim *sim, SimDelivery *delivery)
 		user->served_since += cost;
 		if (class >= class_of_user(user))
 			user->served[served->number] += cost;
-		CHECK(user->served[served->number] <= (sim->max_cost + 1) * 3 +
+
+		/* Those of a lower class come now and then, because they have waited. */
+		CHECK(user->served[served->number] <= (sim->max_cost + 1) *
+			  (class > class_of_user(user) ? 3 + (sim->vt - user->eligible_since) / AGEING : 3) +
 			  (sim->contest && !sim->narrow ? 0 : LOOK_AROUND * 4),
 			  "user %d has got %lld while user %d waited", served->number,
 			  (long long) user->served[served->number], user->number);

@@ -69,7 +69,7 @@ check_statuses(void)
 	for (int status = 100; status < 700; status++)
 	{
 		bool		again = (status >= 500 && status < 600 && status != 501 && status != 505) ||
-			status == 408 || status == 425 || status == 429;
+		status == 408 || status == 425 || status == 429;
 
 		CHECK(retry_status(&policy, status) == again, "status %d", status);
 	}

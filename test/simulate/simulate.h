@@ -123,7 +123,7 @@ typedef struct SimUser
 
 	/* With few users: since when it could start something and did not. */
 	bool		eligible;
-	int64		eligible_since;	
+	int64		eligible_since;
 	int64		alone_since;	/* … the only one of its class */
 	int64		served_since;	/* cost of all that was started … */
 	int64		served[FEW_USERS];	/* … for users not more urgent */
