@@ -405,8 +405,9 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 
 	if (find_delivery(hook, &event->event.id) != NULL)
 		return;					/* it is about to be sent */
-	if (!aside_find(&id, &kept) || kept.why == ASIDE_GIVEN_UP)
-		schedule_count_aside(schedule, &event->event.user_id, 1);
+	if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
+		schedule_lose_aside(schedule, &event->event.user_id, kept.place >= 0 ? &hook->lane : NULL);
+	schedule_count_aside(schedule, &event->event.user_id, 1);
 	next_replay = Max(next_replay, now);
 	if (next_replay > now + USECS_PER_DAY)
 		next_replay = now;		/* the clock was set back */
