@@ -435,7 +435,8 @@ delete_old_rows(TimestampTz now)
 		bool		more;
 
 		begin();
-		more = log_retain() | aside_retain();
+		more = log_retain();
+		more = aside_retain() || more;
 		commit();
 		next_retention = now + (more ? HOUSEKEEPING_US : RETENTION_US);
 	}

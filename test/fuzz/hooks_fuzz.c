@@ -35,6 +35,7 @@ extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 
 /* Settings that the code under test reads. */
 bool		hooks_allow_http = false;
+char	   *hooks_discord_url = "https://discord.com/api/v10";
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 
