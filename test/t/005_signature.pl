@@ -90,7 +90,7 @@ for my $method (qw(PUT PATCH DELETE))
 
 my $request = deliver('GET', [ @secrets[ 1, 2 ] ], config => { method => 'GET' });
 is($request->{method}, 'GET', 'GET without a body is signed');
-is($request->{body}, '', '… as an empty body');
+is($request->{body}, '', '... as an empty body');
 
 $request = deliver('a body that is empty', $secrets[1],
 	config => { body_template => '{{message}}', headers => { 'Content-Type' => 'text/plain' } });
