@@ -96,16 +96,16 @@ $request = deliver('a body that is empty', $secrets[1],
 	config => { body_template => '{{message}}', headers => { 'Content-Type' => 'text/plain' } });
 is($request->{body}, '', 'an empty body is signed');
 $request = deliver('UTF-8 in JSON', $secrets[1], data => \%people, config => { body => { who => '{{username}}: ü' } });
-is(JSON::PP::decode_json(encode_utf8($request->{body}))->{who}, "$people{username}: ü", '… and arrives');
+is(JSON::PP::decode_json(encode_utf8($request->{body}))->{who}, "$people{username}: ü", '... and arrives');
 $request = deliver('UTF-8 in a text', $secrets[1], data => \%people, config => { body_template => 'für {{username}}' });
-is($request->{body}, "für $people{username}", '… and arrives');
+is($request->{body}, "für $people{username}", '... and arrives');
 deliver('a large body', $secrets[1], data => { username => 'ü' x 10000 },
 	config => { body_template => '{{username}}' x 40 });
 deliver('many headers', $secrets[1], config => { headers => { map { ("X-$_" => "$_") } 1 .. 30 } });
 $request = deliver('no secret', undef);
 ok(!exists $request->{headers}{'webhook-signature'}, 'without a secret there is no signature');
 $request = deliver('null', undef, config => { secret => undef });
-ok(!exists $request->{headers}{'webhook-signature'}, '… nor with one that is null');
+ok(!exists $request->{headers}{'webhook-signature'}, '... nor with one that is null');
 
 # Rotating a secret: there is no request that a receiver with either could not verify.
 my $hook = add_hook($node, config => { url => $receiver->url, secret => $secrets[1] });
