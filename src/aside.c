@@ -6,7 +6,8 @@
  * Rows are loaded in the order of (next_at, id), and each once: how far they
  * were loaded is remembered, so a load costs the rows that it returns, however
  * many wait, and however many dead rows a snapshot keeps from being removed.
- * Whatever is entered comes after that place.
+ * Whatever is written comes after that place, wherever loading has come to by
+ * then; rows that are about to be written again are left out.
  *
  *-------------------------------------------------------------------------
  */
@@ -407,10 +408,6 @@ aside_put(const Aside *aside, const QueuedEvent *event)
 	if (event->event.platform)
 		copy->event.platform = pstrdup(event->event.platform);
 	change->event = copy;
-
-	/* It must come after what was loaded, and after others that came so late. */
-	if (aside->why != ASIDE_GIVEN_UP && aside->next_at <= Max(loaded_at, entered_at))
-		change->aside.next_at = entered_at = Max(loaded_at, entered_at) + 1;
 	MemoryContextSwitchTo(previous);
 }
 
@@ -443,6 +440,32 @@ column_array(Change **list, int n, int column)
 	get_typlenbyvalalign(element, &length, &by_value, &align);
 	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower_bound, element, length,
 											  by_value, align));
+}
+
+static int
+compare_changes(const void *a, const void *b)
+{
+	const Change *x = *(Change *const *) a;
+	const Change *y = *(Change *const *) b;
+
+	return (x->aside.next_at > y->aside.next_at) - (x->aside.next_at < y->aside.next_at);
+}
+
+/*
+ * Whatever is written must come after what was loaded meanwhile, and after
+ * others that came so late.
+ */
+static void
+enter(Change **list, int n)
+{
+	qsort(list, n, sizeof(Change *), compare_changes);
+	for (int i = 0; i < n; i++)
+	{
+		Aside	   *aside = &list[i]->aside;
+
+		if (aside->why != ASIDE_GIVEN_UP && aside->next_at <= Max(loaded_at, entered_at))
+			aside->next_at = entered_at = Max(loaded_at, entered_at) + 1;
+	}
 }
 
 static void
@@ -515,6 +538,7 @@ aside_write(void)
 			puts[nputs++] = change;
 	}
 
+	enter(puts, nputs);
 	connect_spi();
 	write_puts(puts, nputs);
 	write_removals(removals, nremovals);
@@ -584,6 +608,8 @@ aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEve
 		}
 		loaded_at = DatumGetTimestampTz(row.values[COLUMN_NEXT_AT]);
 		loaded_id = *DatumGetUUIDP(row.values[COLUMN_ID]);
+		if (changes != NULL && changes_lookup(changes, loaded_id) != NULL)
+			continue;			/* what is about to be written counts */
 		if (row_aside(&row, &aside) && (event = row_event(&row)) != NULL)
 			take(&aside, event);
 	}
