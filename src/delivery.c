@@ -211,6 +211,11 @@ put_aside(Delivery *delivery, AsideWhy why, TimestampTz until)
 	delivery->kept.next_at = until;
 	delivery->kept.place = delivery->scheduled.strict && why != ASIDE_PAUSED
 		? delivery->scheduled.place : -1;
+
+	/* The queue forgets the delivery now, so its cooldown has to be on record. */
+	if (why != ASIDE_GIVEN_UP && delivery->hook->cooldown_seconds > 0 &&
+		hook_has_taken(delivery->hook, delivery->kept.taken))
+		hook_write_soon(delivery->hook);
 	aside_put(&delivery->kept, delivery->event);
 	release(delivery);
 }
@@ -229,6 +234,8 @@ static void
 give_up(Delivery *delivery)
 {
 	give_back(delivery->hook, &delivery->kept);
+	if (delivery->in_table)
+		hook_write_soon(delivery->hook);	/* nobody can return it later */
 	put_aside(delivery, ASIDE_GIVEN_UP, DT_NOEND);
 }
 

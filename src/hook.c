@@ -515,10 +515,29 @@ hook_admit(Hook *hook, TimestampTz now)
 	return true;
 }
 
+/* Was the hook last admitted then?  A row may keep its time less exactly than we do. */
+bool
+hook_has_taken(const Hook *hook, TimestampTz taken)
+{
+	return hook->last_admitted == taken ||
+		(hook->last_admitted == hook->stored && !TIMESTAMP_NOT_FINITE(hook->stored) &&
+		 !TIMESTAMP_NOT_FINITE(taken) && Max(hook->stored - taken, taken - hook->stored) < USECS_PER_SEC);
+}
+
+void
+hook_write_soon(Hook *hook)
+{
+	if (!hook->dirty)
+		return;
+	mark_clean(hook);
+	hook->written_at = 0;
+	mark_dirty(hook, GetCurrentTimestamp());
+}
+
 void
 hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before)
 {
-	if (hook->last_admitted != taken)
+	if (!hook_has_taken(hook, taken))
 		return;
 	hook->last_admitted = before;
 	mark_dirty(hook, GetCurrentTimestamp());

@@ -83,6 +83,12 @@ extern void hooks_load(pg_uuid_t *users, int nusers);
  */
 extern bool hook_admit(Hook *hook, TimestampTz now);
 
+/* Is the cooldown that was taken at "taken" the last one? */
+extern bool hook_has_taken(const Hook *hook, TimestampTz taken);
+
+/* If last_triggered_at is to be written, have it done with the next results. */
+extern void hook_write_soon(Hook *hook);
+
 /* Give the cooldown taken at "taken" back, unless a later one was taken since. */
 extern void hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before);
 
