@@ -659,6 +659,7 @@ backlog_park(QueuedEvent *event)
 {
 	QueuePlace	place = event->place;
 
+	place.queued_at = event->queued_at;
 	bytes -= event->size;
 	pfree(event);
 	return place;
@@ -694,6 +695,7 @@ backlog_unpark(const QueuePlace *place)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("queue table \"queue_%d\" was rewritten while in use", place->table)));
+	event->queued_at = place->queued_at;
 	return event;
 }
 
@@ -793,10 +795,15 @@ compare_events(const void *a, const void *b)
 /*
  * Transactions in the order in which they queued last, that is, committed;
  * the events of each in theirs.  The page comes ordered by transaction.
+ *
+ * Times are made to differ, so that wherever events wait from here on their
+ * order is known.
  */
 static void
 sort_page(WindowPage *page)
 {
+	static TimestampTz latest = 0;
+
 	for (int first = 0, below; first < page->n; first = below)
 	{
 		TimestampTz queued_at = page->events[first]->queued_at;
@@ -808,6 +815,16 @@ sort_page(WindowPage *page)
 			page->events[i]->queued_at = queued_at;
 	}
 	qsort(page->events, page->n, sizeof(QueuedEvent *), compare_events);
+
+	for (int i = 0; i < page->n; i++)
+	{
+		QueuedEvent *event = page->events[i];
+
+		/* Unless the clock was set back. */
+		if (event->queued_at <= latest && latest - event->queued_at < USECS_PER_SEC)
+			event->queued_at = latest + 1;
+		latest = event->queued_at;
+	}
 }
 
 int

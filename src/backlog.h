@@ -25,6 +25,7 @@ typedef struct QueuePlace
 	int16		table;			/* -1: it is not in the queue */
 	ItemPointerData tid;
 	AckedHooks *acked;			/* what was done of it before a restart, or NULL */
+	TimestampTz queued_at;		/* of an event that is parked */
 } QueuePlace;
 
 /*
