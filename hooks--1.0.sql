@@ -718,18 +718,20 @@ WHERE NOT EXISTS (
 COMMENT ON VIEW hooks.queued IS
 	'events and requests in the queue that are not done with';
 
+-- Without WITH, the UNION ALL would be taken apart, and the barrier with it.
 CREATE VIEW hooks.pending WITH (security_barrier) AS
+WITH visible AS MATERIALIZED (SELECT h.id, h.user_id FROM hooks.visible_hooks() AS h)
 SELECT d.id AS delivery_id, d.hook_id, d.user_id, d.event_id, d.event_type AS trigger_type, d.why AS state,
 	   d.attempts, CASE WHEN pg_catalog.isfinite(d.next_at) THEN d.next_at END AS next_attempt_at,
 	   d.last_error, d.last_status, d.last_at AS last_attempt_at, d.queued_at
 FROM hooks.delivery AS d
 WHERE d.next_at IS NOT NULL
-	AND d.hook_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.id FROM hooks.visible_hooks() AS h))
+	AND d.hook_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.id FROM visible AS v))
 UNION ALL
 SELECT NULL, q.hook_id, q.user_id, q.event_id, q.event_type, pg_catalog.concat_ws(' ', 'queued', q.request),
 	   0, NULL, NULL, NULL, NULL, q.queued_at
 FROM hooks.queued AS q
-WHERE q.user_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.user_id FROM hooks.visible_hooks() AS h));
+WHERE q.user_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.user_id FROM visible AS v));
 COMMENT ON VIEW hooks.pending IS
 	'what is still to be done: deliveries that wait, and events in the queue, of which deliveries are made';
 COMMENT ON COLUMN hooks.pending.delivery_id IS
