@@ -101,30 +101,29 @@ connect_spi(void)
 		elog(ERROR, "could not connect to SPI");
 }
 
-/*
- * The user of a hook that the caller may see, and whether it is enabled; an
- * error when there is none.
- */
-static pg_uuid_t
-user_of_hook(const pg_uuid_t *hook, bool *enabled)
+/* The user of a hook, and whether it is enabled; false when the caller sees no such hook. */
+static bool
+find_hook(const pg_uuid_t *hook, pg_uuid_t *user, bool *enabled)
 {
+	Oid			table = tables_hooks();
 	bool		isnull;
 
-	(void) query("SELECT h.user_id, h.enabled FROM hooks.stored_hooks($1, NULL) AS h WHERE $2 IS NULL",
-				 hook, NULL, true);
+	if (!OidIsValid(table) ||
+		query(psprintf("SELECT user_id::pg_catalog.uuid, enabled FROM %s"
+					   " WHERE id OPERATOR(pg_catalog.=) $1 AND $2 IS NULL", tables_name(table)),
+			  hook, NULL, true) == 0)
+		return false;
+	*user = *DatumGetUUIDP(result(1, &isnull));
 	*enabled = DatumGetBool(result(2, &isnull));
-	return *DatumGetUUIDP(result(1, &isnull));
+	return true;
 }
 
-static void
-require_user(const pg_uuid_t *user)
+/* Has the user hooks that the caller sees? */
+static bool
+has_hooks(const pg_uuid_t *user)
 {
-	if (query("SELECT FROM hooks.stored_hooks(NULL, $1) AS h WHERE $2 IS NULL LIMIT 1", user, NULL,
-			  true) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("user \"%s\" has no hooks", uuid_text(user)),
-				 errhint("A hook is given as hook => ..., a user as user_id => ....")));
+	return query("SELECT FROM hooks.stored_hooks(NULL, $1) AS h WHERE $2 IS NULL LIMIT 1", user, NULL,
+				 true) > 0;
 }
 
 static void
@@ -158,11 +157,18 @@ pause_arguments(FunctionCallInfo fcinfo, pg_uuid_t *user, pg_uuid_t *hook)
 	if (!PG_ARGISNULL(0))
 	{
 		*hook = *PG_GETARG_UUID_P(0);
-		*user = user_of_hook(hook, &enabled);
+		if (!find_hook(hook, user, &enabled))
+			ereport(ERROR,
+					(errcode(ERRCODE_NO_DATA_FOUND),
+					 errmsg("hook \"%s\" does not exist", uuid_text(hook))));
 		return;
 	}
 	*user = *PG_GETARG_UUID_P(1);
-	require_user(user);
+	if (!has_hooks(user))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("user \"%s\" has no hooks", uuid_text(user)),
+				 errhint("A hook is given as hook => ..., a user as user_id => ....")));
 }
 
 Datum
@@ -246,6 +252,16 @@ take_delivery(Subject *subject, MemoryContext context)
 	MemoryContextSwitchTo(previous);
 }
 
+/* The delivery of that id, whoever may see it; false when nothing is kept of it. */
+static bool
+take_kept(Subject *subject, const pg_uuid_t *id, MemoryContext context)
+{
+	if (query_ours(DELIVERY_QUERY "id OPERATOR(pg_catalog.=) $1 AND $2 IS NULL", id, NULL, true) == 0)
+		return false;
+	take_delivery(subject, context);
+	return true;
+}
+
 /* The event of that id, as the caller may see it. */
 static void
 take_stored_event(Subject *subject, const pg_uuid_t *event, MemoryContext context)
@@ -303,14 +319,12 @@ hooks_redeliver(PG_FUNCTION_ARGS)
 	bool		enabled;
 
 	connect_spi();
-	if (query_ours(DELIVERY_QUERY "id OPERATOR(pg_catalog.=) $1 AND $2 IS NULL", id, NULL, true) > 0)
-		take_delivery(&subject, context);
-	else if (!take_logged(&subject, id, context))
+	if (!(take_kept(&subject, id, context) || take_logged(&subject, id, context)) ||
+		!find_hook(&subject.hook_id, &user, &enabled))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("delivery \"%s\" does not exist", uuid_text(id)),
 				 errhint("Take a delivery_id of hooks.dead, or the id of a row of the log of hooks.")));
-	user = user_of_hook(&subject.hook_id, &enabled);
 	SPI_finish();
 
 	if (!enabled)
@@ -333,31 +347,36 @@ hooks_cancel(PG_FUNCTION_ARGS)
 	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
 	MemoryContext context = CurrentMemoryContext;
 	Subject		subject = {0};
+	pg_uuid_t	user;
 	bool		enabled;
+	bool		waits;
 
 	connect_spi();
-	if (query_ours(DELIVERY_QUERY "id OPERATOR(pg_catalog.=) $1 AND $2 IS NULL", id, NULL, true) > 0)
-		take_delivery(&subject, context);
-	if (subject.waits)
-		(void) user_of_hook(&subject.hook_id, &enabled);
+	waits = take_kept(&subject, id, context) && subject.waits &&
+		find_hook(&subject.hook_id, &user, &enabled);
 	SPI_finish();
 
-	if (subject.waits)
+	if (waits)
 	{
 		subject.platform = NULL;
 		subject.data = NULL;
 		enqueue(&subject, QUEUE_CANCEL);
 	}
-	PG_RETURN_BOOL(subject.waits);
+	PG_RETURN_BOOL(waits);
 }
 
 Datum
 hooks_replay(PG_FUNCTION_ARGS)
 {
+	pg_uuid_t  *event = PG_GETARG_UUID_P(0);
 	Subject		subject = {0};
 
 	connect_spi();
-	take_stored_event(&subject, PG_GETARG_UUID_P(0), CurrentMemoryContext);
+	take_stored_event(&subject, event, CurrentMemoryContext);
+	if (!has_hooks(&subject.event.user_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("the user of event \"%s\" has no hooks", uuid_text(event))));
 	SPI_finish();
 	enqueue(&subject, QUEUE_REPLAY);
 	PG_RETURN_VOID();
