@@ -653,6 +653,46 @@ aside_find(const pg_uuid_t *id, Aside *aside)
 	return found;
 }
 
+static int
+compare_changes(const void *a, const void *b)
+{
+	const Change *x = *(Change *const *) a;
+	const Change *y = *(Change *const *) b;
+
+	if (x->event->queued_at != y->event->queued_at)
+		return x->event->queued_at < y->event->queued_at ? -1 : 1;
+	return memcmp(&x->id, &y->id, UUID_LEN);
+}
+
+/* The same for those that are not written yet, which came later. */
+static void
+resume_changes(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz from)
+{
+	changes_iterator iterator;
+	Change	   *change;
+	Change	  **paused;
+	int			n = 0;
+
+	if (!aside_has_changes())
+		return;
+	paused = palloc(sizeof(Change *) * changes->members);
+	changes_start_iterate(changes, &iterator);
+	while ((change = changes_iterate(changes, &iterator)) != NULL)
+	{
+		if (!change->remove && change->aside.why == ASIDE_PAUSED &&
+			(memcmp(&change->aside.hook_id, hook, UUID_LEN) == 0 ||
+			 memcmp(&change->event->event.user_id, user, UUID_LEN) == 0))
+			paused[n++] = change;
+	}
+	qsort(paused, n, sizeof(Change *), compare_changes);
+	for (int i = 0; i < n; i++)
+	{
+		paused[i]->aside.why = ASIDE_RETRY;
+		paused[i]->aside.next_at = entered_at = Max(entered_at, from) + 1;
+	}
+	pfree(paused);
+}
+
 void
 aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 {
@@ -680,6 +720,7 @@ aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 		due_at = Min(due_at, from);
 	}
 	SPI_finish();
+	resume_changes(hook, user, from);
 }
 
 void
