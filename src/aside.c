@@ -7,7 +7,7 @@
  * were loaded is remembered, so a load costs the rows that it returns, however
  * many wait, and however many dead rows a snapshot keeps from being removed.
  * Whatever is written comes after that place, wherever loading has come to by
- * then; rows that are about to be written again are left out.
+ * then; rows that are about to be written again wait for that.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,6 +26,9 @@
 
 /* Rows of deliveries that were given up, deleted at once. */
 #define RETAIN_BATCH 2000
+
+/* When a row is looked at again that is about to be written. */
+#define UNWRITTEN_PAUSE (20 * 1000)
 
 /* Names as the table and the view hooks.pending have them. */
 static const char *const why_names[] = {
@@ -443,12 +446,14 @@ column_array(Change **list, int n, int column)
 }
 
 static int
-compare_changes(const void *a, const void *b)
+compare_next(const void *a, const void *b)
 {
-	const Change *x = *(Change *const *) a;
-	const Change *y = *(Change *const *) b;
+	const Aside *x = &(*(Change *const *) a)->aside;
+	const Aside *y = &(*(Change *const *) b)->aside;
 
-	return (x->aside.next_at > y->aside.next_at) - (x->aside.next_at < y->aside.next_at);
+	if (x->next_at != y->next_at)
+		return x->next_at < y->next_at ? -1 : 1;
+	return memcmp(&x->id, &y->id, UUID_LEN);
 }
 
 /*
@@ -458,7 +463,7 @@ compare_changes(const void *a, const void *b)
 static void
 enter(Change **list, int n)
 {
-	qsort(list, n, sizeof(Change *), compare_changes);
+	qsort(list, n, sizeof(Change *), compare_next);
 	for (int i = 0; i < n; i++)
 	{
 		Aside	   *aside = &list[i]->aside;
@@ -599,6 +604,7 @@ aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEve
 		Row			row;
 		Aside		aside;
 		QueuedEvent *event;
+		Change	   *change = NULL;
 
 		get_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &row);
 		if (DatumGetTimestampTz(row.values[COLUMN_NEXT_AT]) > now)
@@ -606,10 +612,19 @@ aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEve
 			due_at = DatumGetTimestampTz(row.values[COLUMN_NEXT_AT]);
 			break;
 		}
+
+		/* What is about to be written of it counts; others do not overtake it. */
+		if (changes != NULL &&
+			(change = changes_lookup(changes, *DatumGetUUIDP(row.values[COLUMN_ID]))) != NULL &&
+			!change->remove)
+		{
+			due_at = now + UNWRITTEN_PAUSE;
+			break;
+		}
 		loaded_at = DatumGetTimestampTz(row.values[COLUMN_NEXT_AT]);
 		loaded_id = *DatumGetUUIDP(row.values[COLUMN_ID]);
-		if (changes != NULL && changes_lookup(changes, loaded_id) != NULL)
-			continue;			/* what is about to be written counts */
+		if (change != NULL)
+			continue;
 		if (row_aside(&row, &aside) && (event = row_event(&row)) != NULL)
 			take(&aside, event);
 	}
