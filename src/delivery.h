@@ -33,7 +33,7 @@ extern void delivery_refuse(const Hook *hook, const QueuedEvent *event, const ch
  */
 extern void delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked);
 
-/* The hook is to deliver the event once more, because somebody asks for it. */
+/* The hook is to deliver the event once more, because somebody asks for it.  Needs a transaction. */
 extern void delivery_replay(Hook *hook, const QueuedEvent *event);
 
 /* A delivery that was aside is there again; owns the event.  "hook" is NULL when it is gone. */

@@ -42,6 +42,7 @@ typedef struct Taken
 	QueuedEvent *event;
 	bool		parked;			/* it was, and must not be again */
 	bool		fulfilled;		/* it is a request, which was done */
+	bool		cancelled;		/* it is not to be made */
 	bool		back;			/* it is a delivery that was aside: */
 	Aside		aside;
 } Taken;
@@ -89,7 +90,8 @@ take(QueuedEvent *event)
 		taken_allocated = n;
 	}
 	taken[ntaken].event = event;
-	taken[ntaken].parked = taken[ntaken].fulfilled = taken[ntaken].back = false;
+	taken[ntaken].parked = taken[ntaken].fulfilled = false;
+	taken[ntaken].cancelled = taken[ntaken].back = false;
 	return &taken[ntaken++];
 }
 
@@ -173,6 +175,20 @@ replay(const QueuedEvent *event)
 	}
 }
 
+/* A delivery is not to be made; it may have been taken just now. */
+static void
+cancel(const QueuedEvent *request)
+{
+	delivery_cancel(request);
+	for (int i = 0; i < ntaken; i++)
+	{
+		if (taken[i].back &&
+			memcmp(&taken[i].aside.hook_id, &request->hook_id, UUID_LEN) == 0 &&
+			memcmp(&taken[i].event->event.id, &request->event.id, UUID_LEN) == 0)
+			taken[i].cancelled = true;
+	}
+}
+
 /* Do what somebody asks for. */
 static void
 fulfil(const QueuedEvent *event)
@@ -184,7 +200,7 @@ fulfil(const QueuedEvent *event)
 			replay(event);
 			break;
 		case QUEUE_CANCEL:
-			delivery_cancel(event);
+			cancel(event);
 			break;
 		case QUEUE_RESUME:
 			aside_resume(&event->hook_id, &event->event.id, GetCurrentTimestamp());
@@ -417,7 +433,10 @@ dispatch_match(void)
 
 		if (t->back)
 		{
-			delivery_return(hook_find(&event->event.user_id, &t->aside.hook_id), &t->aside, event);
+			if (t->cancelled)
+				pfree(event);
+			else
+				delivery_return(hook_find(&event->event.user_id, &t->aside.hook_id), &t->aside, event);
 			if (t->aside.error)
 				pfree((char *) t->aside.error);
 		}
