@@ -738,6 +738,39 @@ aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 	resume_changes(hook, user, from);
 }
 
+TimestampTz
+aside_hurry(const pg_uuid_t *hook, TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {UUIDOID, TIMESTAMPTZOID};
+	TimestampTz from = Max(now, Max(loaded_at, entered_at) + 1);
+	Datum		arguments[] = {UUIDPGetDatum(hook), TimestampTzGetDatum(from)};
+	changes_iterator iterator;
+	Change	   *change;
+
+	connect_spi();
+	run(planned(&plan,
+				"UPDATE hooks.delivery SET next_at = $2 OPERATOR(pg_catalog.+)"
+				" pg_catalog.make_interval(secs => place OPERATOR(pg_catalog./) 1000000.0)"
+				" WHERE hook_id OPERATOR(pg_catalog.=) $1 AND place IS NOT NULL AND next_at IS NOT NULL",
+				lengthof(types), types),
+		arguments, SPI_OK_UPDATE);
+	SPI_finish();
+	due_at = Min(due_at, from);
+
+	/* Those that are not written yet, too. */
+	if (!aside_has_changes())
+		return from;
+	changes_start_iterate(changes, &iterator);
+	while ((change = changes_iterate(changes, &iterator)) != NULL)
+	{
+		if (!change->remove && change->aside.why != ASIDE_GIVEN_UP && change->aside.place >= 0 &&
+			memcmp(&change->aside.hook_id, hook, UUID_LEN) == 0)
+			change->aside.next_at = from + change->aside.place;
+	}
+	return from;
+}
+
 void
 aside_set_back(int64 by, TimestampTz now)
 {

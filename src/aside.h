@@ -77,6 +77,12 @@ extern void aside_load(TimestampTz now, int max, void (*take) (const Aside *asid
 /* Those of a paused hook, or else user, may go on.  Needs a transaction. */
 extern void aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now);
 
+/*
+ * Those of a strict hook are to be made from now on, in the order of their
+ * places; returns when the first one is.  Needs a transaction.
+ */
+extern TimestampTz aside_hurry(const pg_uuid_t *hook, TimestampTz now);
+
 /* What is kept of a delivery?  True, with it, when it is.  Needs a transaction. */
 extern bool aside_find(const pg_uuid_t *id, Aside *aside);
 

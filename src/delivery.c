@@ -402,6 +402,13 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 	enter(delivery, true);
 }
 
+/* A strict hook's deliveries that are aside come back now, in their order. */
+static void
+hurry_strict(Hook *hook)
+{
+	schedule_hurry(schedule, &hook->lane, aside_hurry(&hook->id, GetCurrentTimestamp()));
+}
+
 void
 delivery_replay(Hook *hook, const QueuedEvent *event)
 {
@@ -409,12 +416,15 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	QueuedEvent copy = *event;
 	Aside		kept;
 	pg_uuid_t	id = delivery_id(&hook->id, event);
+	int64		place = -1;
 
 	if (find_delivery(hook, &event->event.id) != NULL)
 		return;					/* it is about to be sent */
+	recall_strict(hook);
 	if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
-		schedule_lose_aside(schedule, &event->event.user_id, kept.place >= 0 ? &hook->lane : NULL);
-	schedule_count_aside(schedule, &event->event.user_id, 1);
+		place = kept.place;		/* it goes on waiting, for less */
+	else
+		schedule_count_aside(schedule, &event->event.user_id, 1);
 	next_replay = Max(next_replay, now);
 	if (next_replay > now + USECS_PER_DAY)
 		next_replay = now;		/* the clock was set back */
@@ -424,7 +434,7 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 		.hook_id = hook->id,
 		.why = ASIDE_REPLAY,
 		.next_at = next_replay,
-		.place = -1,
+		.place = place,
 		.replay = true,
 		.taken = DT_NOBEGIN,
 		.before = DT_NOBEGIN,
@@ -433,6 +443,8 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	next_replay += USECS_PER_SEC / hooks_replay_rate;
 	copy.queued_at = now;
 	aside_put(&kept, &copy);
+	if (place >= 0)
+		hurry_strict(hook);
 }
 
 static void
@@ -459,6 +471,8 @@ delivery_cancel(const QueuedEvent *request)
 	pg_uuid_t	id = delivery_id(&request->hook_id, request);
 	Aside		kept;
 
+	if (hook != NULL)
+		recall_strict(hook);
 	if (delivery != NULL && delivery->scheduled.state == SCHEDULE_IN_FLIGHT)
 		delivery->cancelled = true; /* its answer will be the last one */
 	else if (delivery != NULL)
@@ -474,6 +488,8 @@ delivery_cancel(const QueuedEvent *request)
 		schedule_lose_aside(schedule, &request->event.user_id,
 							hook && kept.place >= 0 ? &hook->lane : NULL);
 		aside_remove(&id);
+		if (hook != NULL && kept.place >= 0 && kept.attempts > 0)
+			hurry_strict(hook); /* the others have waited for it */
 	}
 }
 

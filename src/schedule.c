@@ -1043,6 +1043,12 @@ schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz f
 }
 
 void
+schedule_hurry(Schedule *schedule, ScheduleLane *lane, TimestampTz at)
+{
+	lane->first_at = Min(lane->first_at, at + schedule->set_back);
+}
+
+void
 schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane)
 {
 	if (lane != NULL)

@@ -176,6 +176,9 @@ extern void schedule_count_aside(Schedule *schedule, const pg_uuid_t *user, int 
 /* … of a strict hook's: the last one's place, and when the first one comes back. */
 extern void schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at);
 
+/* What a strict hook has aside comes back from then on, sooner than was said. */
+extern void schedule_hurry(Schedule *schedule, ScheduleLane *lane, TimestampTz at);
+
 /*
  * A delivery of the user that was aside will not come back; "lane" if it had a
  * place.  What has been waiting for it may start.
