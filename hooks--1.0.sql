@@ -760,7 +760,9 @@ SELECT v.id AS hook_id, v.user_id, v.name, v.enabled,
 	   CASE WHEN NOT v.enabled THEN h.disabled_at END AS disabled_at,
 	   coalesce(h.failures, 0) AS failures, h.failing_since, h.last_failure_at, h.last_status, h.last_error
 FROM hooks.visible_hooks() AS v
-	LEFT JOIN hooks.health AS h ON h.hook_id OPERATOR(pg_catalog.=) v.id,
+	-- One that somebody has enabled again begins anew.
+	LEFT JOIN hooks.health AS h ON h.hook_id OPERATOR(pg_catalog.=) v.id
+		AND NOT (v.enabled AND h.disabled_at IS NOT NULL),
 	LATERAL (SELECT EXISTS (SELECT FROM hooks.paused AS x
 							WHERE x.hook_id OPERATOR(pg_catalog.=) v.id
 								OR (x.hook_id IS NULL AND x.user_id OPERATOR(pg_catalog.=) v.user_id)) AS paused) AS p;
