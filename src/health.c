@@ -317,23 +317,34 @@ disable(void *arg)
 	hook_write_disabled((struct Hook *) arg);
 }
 
-/* Disable the hook in its table, and say so. */
+/*
+ * Disable the hook in its table, and say so.  While somebody has its row
+ * locked, that is put off; if it cannot be done at all, the hook goes on.
+ */
 static void
 write_disabled(struct Hook *hook)
 {
+	HookHealth *health = &hook->health;
 	ErrorData  *error = tables_try(disable, hook);
 	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&hook->id)));
 
-	if (error != NULL)
+	health->put_off = error != NULL && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	if (error == NULL)
+	{
+		interest_announce_change();
+		Async_Notify(CHANNEL, id);
+		return;
+	}
+	if (!health->put_off)
 	{
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("could not disable hook \"%s\": %s", id, error->message)));
-		FreeErrorData(error);
-		return;
+		set_text(&health->disabled, NULL);
+		health->disabling = false;
+		hook->enabled = hook->listed;
 	}
-	interest_announce_change();
-	Async_Notify(CHANNEL, id);
+	FreeErrorData(error);
 }
 
 void
@@ -349,12 +360,15 @@ health_write(TimestampTz now, bool all)
 
 		if (!is_due(&hook->health, now, all))
 			continue;
+		hook->health.put_off = false;
+		if (hook->health.disabling)
+			write_disabled(hook);
+		if (hook->health.put_off)
+			continue;
 		if (hook->health.failures > 0 || hook->health.disabled != NULL)
 			write_row(hook);
 		else if (hook->health.written)
 			remove_row(hook);
-		if (hook->health.disabling)
-			write_disabled(hook);
 	}
 	SPI_finish();
 }
@@ -371,6 +385,11 @@ health_written(TimestampTz now, bool all)
 
 		if (!is_due(health, now, all))
 			continue;
+		if (health->put_off)
+		{
+			health->written_at = now;
+			continue;
+		}
 		health->written = health->failures > 0 || health->disabled != NULL;
 		health->written_at = now;
 		health->disabling = false;

@@ -28,7 +28,8 @@ typedef struct HookHealth
 	int			status;			/* … HTTP status, 0: none */
 	char	   *error;			/* … error */
 	char	   *disabled;		/* why it was, or is to be, disabled; NULL: it is not */
-	bool		disabling;		/* it is to be */
+	bool		disabling;		/* it is to be … */
+	bool		put_off;		/* … and was not, this time */
 	bool		written;		/* there is a row */
 	bool		dirty;			/* the row is to be written, or taken out */
 	TimestampTz written_at;

@@ -724,6 +724,7 @@ hook_write_disabled(Hook *hook)
 
 	if (!OidIsValid(table))
 		return;
+	tables_refuse_hidden_rows(table);
 	tables_act_as_owner(table, &saved);
 	if (SPI_execute_with_args(psprintf("UPDATE %s SET enabled = false"
 									   " WHERE id OPERATOR(pg_catalog.=) $1 AND enabled",
