@@ -445,14 +445,17 @@ column_array(Change **list, int n, int column)
 											  by_value, align));
 }
 
+/* By the time, and those for which none is known by that of their events. */
 static int
-compare_next(const void *a, const void *b)
+compare_changes(const void *a, const void *b)
 {
-	const Aside *x = &(*(Change *const *) a)->aside;
-	const Aside *y = &(*(Change *const *) b)->aside;
+	const Change *x = *(Change *const *) a;
+	const Change *y = *(Change *const *) b;
 
-	if (x->next_at != y->next_at)
-		return x->next_at < y->next_at ? -1 : 1;
+	if (x->aside.next_at != y->aside.next_at)
+		return x->aside.next_at < y->aside.next_at ? -1 : 1;
+	if (x->event->queued_at != y->event->queued_at)
+		return x->event->queued_at < y->event->queued_at ? -1 : 1;
 	return memcmp(&x->id, &y->id, UUID_LEN);
 }
 
@@ -463,7 +466,7 @@ compare_next(const void *a, const void *b)
 static void
 enter(Change **list, int n)
 {
-	qsort(list, n, sizeof(Change *), compare_next);
+	qsort(list, n, sizeof(Change *), compare_changes);
 	for (int i = 0; i < n; i++)
 	{
 		Aside	   *aside = &list[i]->aside;
@@ -668,44 +671,34 @@ aside_find(const pg_uuid_t *id, Aside *aside)
 	return found;
 }
 
-static int
-compare_changes(const void *a, const void *b)
-{
-	const Change *x = *(Change *const *) a;
-	const Change *y = *(Change *const *) b;
-
-	if (x->event->queued_at != y->event->queued_at)
-		return x->event->queued_at < y->event->queued_at ? -1 : 1;
-	return memcmp(&x->id, &y->id, UUID_LEN);
-}
-
-/* The same for those that are not written yet, which came later. */
+/* The same for those that are not written yet, which came later; NULL: of all hooks. */
 static void
-resume_changes(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz from)
+bring_changes(AsideWhy why, const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz from)
 {
 	changes_iterator iterator;
 	Change	   *change;
-	Change	  **paused;
+	Change	  **found;
 	int			n = 0;
 
 	if (!aside_has_changes())
 		return;
-	paused = palloc(sizeof(Change *) * changes->members);
+	found = palloc(sizeof(Change *) * changes->members);
 	changes_start_iterate(changes, &iterator);
 	while ((change = changes_iterate(changes, &iterator)) != NULL)
 	{
-		if (!change->remove && change->aside.why == ASIDE_PAUSED &&
-			(memcmp(&change->aside.hook_id, hook, UUID_LEN) == 0 ||
+		if (!change->remove && change->aside.why == why &&
+			(hook == NULL || memcmp(&change->aside.hook_id, hook, UUID_LEN) == 0 ||
 			 memcmp(&change->event->event.user_id, user, UUID_LEN) == 0))
-			paused[n++] = change;
+			found[n++] = change;
 	}
-	qsort(paused, n, sizeof(Change *), compare_changes);
+	qsort(found, n, sizeof(Change *), compare_changes);
 	for (int i = 0; i < n; i++)
 	{
-		paused[i]->aside.why = ASIDE_RETRY;
-		paused[i]->aside.next_at = entered_at = Max(entered_at, from) + 1;
+		if (why == ASIDE_PAUSED)
+			found[i]->aside.why = ASIDE_RETRY;
+		found[i]->aside.next_at = entered_at = Max(entered_at, from) + 1;
 	}
-	pfree(paused);
+	pfree(found);
 }
 
 void
@@ -735,7 +728,7 @@ aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 		due_at = Min(due_at, from);
 	}
 	SPI_finish();
-	resume_changes(hook, user, from);
+	bring_changes(ASIDE_PAUSED, hook, user, from);
 }
 
 TimestampTz
@@ -769,6 +762,34 @@ aside_hurry(const pg_uuid_t *hook, TimestampTz now)
 			change->aside.next_at = from + change->aside.place;
 	}
 	return from;
+}
+
+void
+aside_release(TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {TIMESTAMPTZOID};
+	TimestampTz from = Max(now, Max(loaded_at, entered_at) + 1);
+	Datum		argument = TimestampTzGetDatum(from);
+
+	/* In the order in which they would have come, a microsecond apart. */
+	connect_spi();
+	run(planned(&plan,
+				"UPDATE hooks.delivery d SET next_at = $1 OPERATOR(pg_catalog.+)"
+				" pg_catalog.make_interval(secs => o.n OPERATOR(pg_catalog./) 1000000.0)"
+				" FROM (SELECT id, pg_catalog.row_number() OVER (ORDER BY next_at, id) AS n"
+				" FROM hooks.delivery WHERE why OPERATOR(pg_catalog.=) 'host'"
+				" AND next_at OPERATOR(pg_catalog.>) $1) o"
+				" WHERE d.id OPERATOR(pg_catalog.=) o.id",
+				lengthof(types), types),
+		&argument, SPI_OK_UPDATE);
+	if (SPI_processed > 0)
+	{
+		entered_at = from + (TimestampTz) SPI_processed;
+		due_at = Min(due_at, from);
+	}
+	SPI_finish();
+	bring_changes(ASIDE_HOST, NULL, NULL, from);
 }
 
 void

@@ -83,6 +83,9 @@ extern void aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, Timestamp
  */
 extern TimestampTz aside_hurry(const pg_uuid_t *hook, TimestampTz now);
 
+/* Those that wait for their hosts may try them.  Needs a transaction. */
+extern void aside_release(TimestampTz now);
+
 /* What is kept of a delivery?  True, with it, when it is.  Needs a transaction. */
 extern bool aside_find(const pg_uuid_t *id, Aside *aside);
 

@@ -93,6 +93,7 @@ static TimestampTz last_work;	/* when there was something to do */
 static TimestampTz oldest_result = 0;	/* that waits to be written; 0: none */
 static bool has_news = false;	/* changes of hooks were asked for in this round */
 static bool tidy = true;		/* nothing has happened since the last housekeeping */
+static bool release_hosts = false;	/* breakers were switched off */
 static TimestampTz locked_until = 0;	/* hooks cannot be loaded before */
 static TimestampTz next_housekeeping = 0;
 static TimestampTz next_retention = 0;
@@ -330,6 +331,16 @@ load_aside(void)
 }
 
 static void
+release_aside(void)
+{
+	begin();
+	leave_if_dropped();
+	aside_release(GetCurrentTimestamp());
+	commit();
+	release_hosts = false;
+}
+
+static void
 take_parked(void)
 {
 	begin();
@@ -367,6 +378,9 @@ read_events(void)
 	}
 	if (now < locked_until)
 		return;
+
+	if (release_hosts && !attempt(release_aside))
+		locked_until = now + LOCKED_OUT_US;
 
 	/* What comes back was there first. */
 	if (is_due(now) && has_room() && !attempt(load_aside))
@@ -639,7 +653,7 @@ sleep_for(void)
 		earliest(&timeout, until(locked_until));
 	if (hooks_enabled && has_room())
 		earliest(&timeout, until_time(aside_due_at()));
-	if (hooks_enabled && has_room() && dispatch_wants_parked())
+	if (hooks_enabled && (release_hosts || (has_room() && dispatch_wants_parked())))
 		earliest(&timeout, until(locked_until));
 	earliest(&timeout, until_time(delivery_wake_at()));
 	if (has_work() || prepared || !tidy)
@@ -675,8 +689,11 @@ wait_for_work(WaitEventSet *set)
 
 	if (ConfigReloadPending)
 	{
+		bool		breaker = hooks_breaker;
+
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		release_hosts |= breaker && !hooks_breaker;
 		transport_reload();
 		delivery_reload();
 		hooks_invalidate(InvalidOid);	/* what was allowed may not be any more */
