@@ -179,7 +179,7 @@ for my $type ('timestamptz', 'timestamptz(0)')
 	my $second = add_event($node);
 	my $found = wait_until(
 		sub {
-			value($node, q{SELECT abs(extract(epoch FROM d.taken - h.last_triggered_at)) < 1
+			value($node, q{SELECT coalesce(abs(extract(epoch FROM d.taken - h.last_triggered_at)) < 1, false)
 				FROM hooks.delivery AS d JOIN stream_hooks AS h ON h.id = d.hook_id WHERE d.next_at IS NOT NULL});
 		},
 		'a delivery that waits');
