@@ -13,6 +13,7 @@
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -136,13 +137,20 @@ health_forget(struct Hook *hook)
  * ----------
  */
 
+void
+health_lock(void)
+{
+	LockRelationOid(tables_machinery("health"), AccessShareLock);
+	LockRelationOid(tables_machinery("paused"), AccessShareLock);
+}
+
 static bool
 is_empty(const char *table)
 {
-	Relation	relation = table_open(tables_machinery(table), AccessShareLock);
+	Relation	relation = table_open(tables_machinery(table), NoLock);
 	bool		empty = RelationGetNumberOfBlocks(relation) == 0;
 
-	table_close(relation, AccessShareLock);
+	table_close(relation, NoLock);
 	return empty;
 }
 

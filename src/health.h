@@ -42,6 +42,9 @@ extern void health_result(struct Hook *hook, const char *error, int status, Time
 /* The hook is not to be performed any more; the reason is for people. */
 extern void health_disable(struct Hook *hook, const char *reason, TimestampTz now);
 
+/* Wait for locks that health_load() would wait for.  Needs a transaction. */
+extern void health_lock(void);
+
 /*
  * Read the rows of these users' hooks, and which of them are paused.
  * find() gives the hook, or NULL.  Needs a transaction.

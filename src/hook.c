@@ -442,6 +442,9 @@ hooks_load(pg_uuid_t *users, int nusers)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 
+	/* Whoever has these locked must not make hooks known by halves. */
+	health_lock();
+
 	/* What changes from here on may be missed, and counts as unknown. */
 	as_of = version;
 	table = prepare_plans();
