@@ -347,6 +347,24 @@ my %numbered = (concurrency => 1, body_template => 'n={{data.n}}');
 	delete_hooks();
 }
 
+# While somebody has hooks.paused locked, nobody knows who is paused.
+{
+	my $hook = add_hook($node, url => $receiver->url('/ok?locked'));
+	my $session = $node->background_psql('postgres');
+
+	call("pause('$hook')");
+	$session->query_safe('BEGIN; LOCK TABLE hooks.paused IN ACCESS EXCLUSIVE MODE');
+	add_event($node);
+	my $time = value($node, 'SELECT clock_timestamp()');
+	wait_until(sub { value($node, "SELECT clock_timestamp() > '$time'::timestamptz + interval '0.5 s'") eq 't' }, 'some attempts to find out');
+	$session->query_safe('COMMIT');
+	wait_idle($node);
+	is(states($hook), 'paused', 'a pause that cannot be looked up is not ignored');
+	is(scalar requests('/ok?locked'), 0, '... nothing is sent');
+	$session->quit;
+	delete_hooks();
+}
+
 # What is asked for has to make sense.
 {
 	my $hook = add_hook($node, url => $receiver->url);
@@ -479,9 +497,9 @@ my $cancelled = 'failure cancelled by hooks.cancel()';
 	delete_hooks();
 }
 
-# What is about to start, and was taken out of the table: hooks cannot be
-# loaded while somebody has them locked, so it is in memory by the time that
-# it is cancelled.
+# What is about to start, and was taken out of the table: hooks that have
+# changed cannot be loaded while somebody has hooks.health locked, so it is in
+# memory by the time that it is cancelled.
 {
 	my $hook = add_hook(
 		$node, attempts => 2, url => $receiver->url('/sequence/500,200/taken'), config => { retry_schedule => [1] });
@@ -490,13 +508,15 @@ my $cancelled = 'failure cancelled by hooks.cancel()';
 	my $session = $node->background_psql('postgres');
 
 	$session->query_safe("UPDATE stream_hooks SET name = 'changed'");
-	$session->query_safe('BEGIN; LOCK TABLE stream_hooks IN ACCESS EXCLUSIVE MODE');
+	$session->query_safe('BEGIN; LOCK TABLE hooks.health IN ACCESS EXCLUSIVE MODE');
 	wait_until(
 		sub {
 			$session->query_safe("SELECT clock_timestamp() > '$waits->{next_attempt_at}'::timestamptz + interval '0.5 s'") eq 't';
 		},
 		'the attempt to be due');
-	is($session->query_safe("SELECT hooks.cancel('$waits->{delivery_id}')"), 't', 'what is about to start is cancelled');
+	my $read = stat($node, 'events_read');
+	is(call("cancel('$waits->{delivery_id}')"), 't', 'what is about to start is cancelled');
+	wait_until(sub { stat($node, 'events_read') > $read }, 'the request to be read');
 	$session->query_safe('COMMIT');
 	wait_for_logs(2, event => $event);
 	is_deeply(attempts(event => $event), [ '1 failure HTTP 500', "2 $cancelled" ], '... it is not sent after that');
