@@ -746,6 +746,8 @@ learn(const Delivery *delivery, const Answer *answer, TimestampTz now)
 {
 	bool		closed = answer->status == 429 || answer->status == 503;
 
+	if (answer->kind != ANSWER_STATUS)
+		return;
 	schedule_learn(schedule, &delivery->scheduled, answer->rate_remaining,
 				   answer->rate_reset_ms < 0 ? -1 : answer->rate_reset_ms * 1000,
 				   closed && answer->retry_after_ms > 0 ? answer->retry_after_ms * 1000 : -1, now);

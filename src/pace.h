@@ -5,7 +5,9 @@
  *
  * Services say in headers how many requests they still take and when they
  * count anew, or, when they have had too many, when to come back.  Nothing is
- * known beforehand, and nothing is guessed.  Pure.
+ * known beforehand, and nothing is guessed: when a destination that has told
+ * of a limit counts anew, one request goes and learns what the limit is now,
+ * and the others wait for its answer.  Pure.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,22 +16,33 @@
 
 #include "datatype/timestamp.h"
 
-/* No destination may stop us for longer than this. */
+/* No destination may stop us for longer than this, or is held to what it said so long ago. */
 #define PACE_LONGEST (3600 * USECS_PER_SEC)
 
 /* All zero is a destination that nothing is known of. */
 typedef struct Pace
 {
+	int			under_way;		/* our requests */
 	int			remaining;		/* requests that it takes before "renewed_at" */
 	TimestampTz renewed_at;		/* 0: it has said nothing */
 	TimestampTz closed_until;	/* 0: it is not */
 } Pace;
 
+/* Has it told of a limit, counts anew, and has not said up to what? */
+static inline bool
+pace_is_outdated(const Pace *pace, TimestampTz now)
+{
+	return pace->renewed_at != 0 && pace->renewed_at <= now && pace->closed_until <= now;
+}
+
+/* When it takes a request: at "now" or before, later, or, for DT_NOEND, when one has ended. */
 static inline TimestampTz
 pace_opens_at(const Pace *pace, TimestampTz now)
 {
 	TimestampTz opens = now;
 
+	if (pace_is_outdated(pace, now) && pace->under_way > 0)
+		return DT_NOEND;
 	if (pace->closed_until > now)
 		opens = pace->closed_until;
 	if (pace->renewed_at > now && pace->remaining <= 0)
@@ -38,36 +51,72 @@ pace_opens_at(const Pace *pace, TimestampTz now)
 	return Min(opens, now + PACE_LONGEST);
 }
 
-static inline void
-pace_start(Pace *pace)
+/* How many requests may start, when it takes any. */
+static inline int
+pace_room(const Pace *pace, TimestampTz now)
 {
+	if (pace->renewed_at == 0)
+		return PG_INT32_MAX;
+	return pace_is_outdated(pace, now) ? 1 : pace->remaining;
+}
+
+/* Is what it has told of, if anything, out of date by too much to matter? */
+static inline bool
+pace_is_over(const Pace *pace, TimestampTz now)
+{
+	return pace->under_way == 0 && pace->closed_until <= now &&
+		pace->renewed_at + PACE_LONGEST <= now;
+}
+
+static inline void
+pace_start(Pace *pace, TimestampTz now)
+{
+	if (pace_is_over(pace, now))
+		pace->renewed_at = 0;
+	pace->under_way++;
 	if (pace->remaining > 0)
 		pace->remaining--;
 }
 
+static inline void
+pace_done(Pace *pace)
+{
+	pace->under_way--;
+}
+
 /*
- * It takes "remaining" more requests within "renewed_in" microseconds; so many
- * of ours, that it cannot have counted yet, are under way.
+ * An answer, whose request is still under way, says that it takes "remaining"
+ * more requests within "renewed_in" microseconds.  Our other ones may not be
+ * counted in that yet; and answers do not come in the order in which they were
+ * given, so that until it counts anew the least that was said holds.
  */
 static inline void
-pace_learn(Pace *pace, int remaining, int64 renewed_in, int under_way, TimestampTz now)
+pace_learn(Pace *pace, int remaining, int64 renewed_in, TimestampTz now)
 {
-	pace->remaining = Max(remaining - under_way, 0);
+	int			left = Max(remaining - (pace->under_way - 1), 0);
+
+	pace->remaining = pace->renewed_at > now ? Min(pace->remaining, left) : left;
 	pace->renewed_at = now + Min(Max(renewed_in, 0), PACE_LONGEST);
 }
 
-/* It takes none for so many microseconds. */
+/* An answer says nothing of limits: what was said of them is over, or else still holds. */
+static inline void
+pace_learn_nothing(Pace *pace, TimestampTz now)
+{
+	if (pace_is_outdated(pace, now))
+		pace->renewed_at = 0;
+}
+
+/* It takes none for so many microseconds, which is a limit as well. */
 static inline void
 pace_close(Pace *pace, int64 closed_for, TimestampTz now)
 {
 	pace->closed_until = Max(pace->closed_until, now + Min(Max(closed_for, 0), PACE_LONGEST));
-}
-
-/* Is there nothing to remember? */
-static inline bool
-pace_is_clean(const Pace *pace, TimestampTz now)
-{
-	return pace->renewed_at <= now && pace->closed_until <= now;
+	if (pace->renewed_at == 0)
+	{
+		pace->remaining = 0;
+		pace->renewed_at = pace->closed_until;
+	}
 }
 
 #endif							/* HOOKS_PACE_H */

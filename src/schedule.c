@@ -14,8 +14,6 @@
  */
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -487,15 +485,18 @@ find_host(Schedule *schedule, const char *name)
 	return &entry->gate;
 }
 
-/* The destination's gate if anything is known of it, or NULL. */
+/* The destination's gate; unless "make", NULL when nothing is known of it. */
 static ScheduleGate *
-find_destination(Schedule *schedule, uint64 destination)
+find_destination(Schedule *schedule, uint64 destination, bool make)
 {
 	DestinationEntry *entry;
+	bool		found;
 
-	if (hash_get_num_entries(schedule->destinations) == 0)
+	if (!make && hash_get_num_entries(schedule->destinations) == 0)
 		return NULL;
-	entry = hash_search(schedule->destinations, &destination, HASH_FIND, NULL);
+	entry = hash_search(schedule->destinations, &destination, make ? HASH_ENTER : HASH_FIND, &found);
+	if (entry != NULL && !found)
+		gate_init(&entry->gate, false);
 	return entry ? &entry->gate : NULL;
 }
 
@@ -572,7 +573,7 @@ gate_room(const Schedule *schedule, const ScheduleGate *gate)
 	if (gate_opens_at(schedule, gate) > schedule->now)
 		return 0;
 	if (!gate->is_host)
-		return gate->pace.renewed_at > schedule->now ? gate->pace.remaining : INT_MAX;
+		return pace_room(&gate->pace, schedule->now);
 	if (gate->breaker.state != BREAKER_CLOSED)
 		return 1;
 	return schedule->limits.per_host - gate->in_flight;
@@ -734,6 +735,18 @@ release_host(Schedule *schedule, ScheduleGate *host)
 }
 
 static void
+release_destination(Schedule *schedule, ScheduleGate *gate)
+{
+	DestinationEntry *entry = (DestinationEntry *) ((char *) gate - offsetof(DestinationEntry, gate));
+
+	if (!dlist_is_empty(&gate->blocked) || !pace_is_over(&gate->pace, schedule->now))
+		return;
+	gate_relax(gate);
+	timer_clear(schedule, &gate->timer);
+	hash_search(schedule->destinations, &entry->destination, HASH_REMOVE, NULL);
+}
+
+static void
 step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleStep *step)
 {
 	Scheduled  *delivery = first_of_lane(lane);
@@ -764,10 +777,11 @@ step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleSt
 }
 
 static void
-start(Schedule *schedule, ScheduleLane *lane, ScheduleGate *destination, ScheduleStep *step)
+start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 {
 	Scheduled  *delivery = first_of_lane(lane);
 	ScheduleUser *user = lane->user;
+	ScheduleGate *destination = find_destination(schedule, delivery->destination, true);
 
 	leave_lane(schedule, lane);
 	user_leaves_sated(schedule, user);
@@ -778,12 +792,12 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleGate *destination, Schedul
 	delivery->host->in_flight++;
 	schedule->in_flight++;
 	delivery->probe = breaker_start(&delivery->host->breaker);
-	if (destination)
-		pace_start(&destination->pace);
+	pace_start(&destination->pace, schedule->now);
 
 	lane->state = LANE_EMPTY;
 	if (lane->waiting > 0)
 		open_lane(schedule, lane);
+	(void) gate_look(schedule, destination);
 	if (pairingheap_is_empty(&user->lanes))
 		user->deficit = 0;
 
@@ -813,20 +827,19 @@ static ScheduleGate *
 later_gate(const Schedule *schedule, ScheduleGate *destination, ScheduleGate *host,
 		   TimestampTz *opens)
 {
+	ScheduleGate *gates[] = {destination, host};
 	ScheduleGate *later = NULL;
-	TimestampTz destination_opens = destination ? gate_opens_at(schedule, destination) : schedule->now;
-	TimestampTz host_opens = gate_opens_at(schedule, host);
 
 	*opens = schedule->now;
-	if (destination_opens > schedule->now)
+	for (int i = 0; i < lengthof(gates); i++)
 	{
-		later = destination;
-		*opens = destination_opens;
-	}
-	if (TIMESTAMP_IS_NOEND(host_opens) ? later == NULL : host_opens > *opens)
-	{
-		later = host;
-		*opens = TIMESTAMP_IS_NOEND(host_opens) ? schedule->now : host_opens;
+		TimestampTz gate_opens = gates[i] ? gate_opens_at(schedule, gates[i]) : schedule->now;
+
+		if (TIMESTAMP_IS_NOEND(gate_opens) ? later == NULL : gate_opens > *opens)
+		{
+			later = gates[i];
+			*opens = TIMESTAMP_IS_NOEND(gate_opens) ? *opens : gate_opens;
+		}
 	}
 	return later;
 }
@@ -879,11 +892,11 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 		return false;
 	}
 
-	destination = find_destination(schedule, delivery->destination);
+	destination = find_destination(schedule, delivery->destination, false);
 	gate = later_gate(schedule, destination, delivery->host, &opens);
 	if (gate == NULL)
 	{
-		start(schedule, lane, destination, step);
+		start(schedule, lane, step);
 		return true;
 	}
 	if (opens - schedule->now > SCHEDULE_PATIENCE && may_step_aside(schedule, lane))
@@ -972,6 +985,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	ScheduleLane *lane = delivery->lane;
 	ScheduleUser *user = lane->user;
 	ScheduleGate *host = delivery->host;
+	ScheduleGate *destination = find_destination(schedule, delivery->destination, false);
 
 	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
 	set_clock(schedule, now);
@@ -989,6 +1003,10 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 		breaker_probe_lost(&host->breaker, schedule->now);
 	(void) gate_look(schedule, host);
 	release_host(schedule, host);
+
+	pace_done(&destination->pace);
+	(void) gate_look(schedule, destination);
+	release_destination(schedule, destination);
 
 	if (lane->state == LANE_BUSY)
 		open_lane(schedule, lane);
@@ -1067,22 +1085,16 @@ void
 schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int64 renewed_in,
 			   int64 closed_for, TimestampTz now)
 {
-	DestinationEntry *entry;
-	ScheduleGate *gate;
+	ScheduleGate *gate = find_destination(schedule, delivery->destination, false);
 	bool		was_closed;
-	bool		found;
 
+	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
 	set_clock(schedule, now);
-	if ((remaining < 0 || renewed_in < 0) && closed_for <= 0)
-		return;
-	entry = hash_search(schedule->destinations, &delivery->destination, HASH_ENTER, &found);
-	gate = &entry->gate;
-	if (!found)
-		gate_init(gate, false);
 	was_closed = gate_is_closed(schedule, gate);
 	if (remaining >= 0 && renewed_in >= 0)
-		pace_learn(&gate->pace, remaining, renewed_in, Max(delivery->lane->in_flight - 1, 0),
-				   schedule->now);
+		pace_learn(&gate->pace, remaining, renewed_in, schedule->now);
+	else if (closed_for <= 0)
+		pace_learn_nothing(&gate->pace, schedule->now);
 	if (closed_for > 0)
 		pace_close(&gate->pace, closed_for, schedule->now);
 
@@ -1107,15 +1119,7 @@ schedule_forget(Schedule *schedule, TimestampTz now)
 
 	hash_seq_init(&status, schedule->destinations);
 	while ((destination = hash_seq_search(&status)) != NULL)
-	{
-		ScheduleGate *gate = &destination->gate;
-
-		if (!dlist_is_empty(&gate->blocked) || !pace_is_clean(&gate->pace, schedule->now))
-			continue;
-		gate_relax(gate);
-		timer_clear(schedule, &gate->timer);
-		hash_search(schedule->destinations, &destination->destination, HASH_REMOVE, NULL);
-	}
+		release_destination(schedule, &destination->gate);
 }
 
 void

@@ -186,8 +186,9 @@ extern void schedule_hurry(Schedule *schedule, ScheduleLane *lane, TimestampTz a
 extern void schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane);
 
 /*
- * An answer tells of its destination's limits: so many requests within so many
- * microseconds, or none for so many.  -1 says nothing.
+ * An answer, of a delivery in flight, tells of its destination's limits: so
+ * many requests within so many microseconds, or none for so many.  -1 says
+ * nothing, which is to be learnt as well.
  */
 extern void schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining,
 						   int64 renewed_in, int64 closed_for, TimestampTz now);

@@ -245,7 +245,7 @@ take_answer(Sim *sim, SimDelivery *delivery)
 	TimestampTz at;
 
 	world_answer(sim, delivery, &remaining, &renewed_in, &wish);
-	if (remaining >= 0 || renewed_in >= 0 || wish >= 0)
+	if (delivery->answer != ANSWER_NOTHING)
 	{
 		schedule_learn(sim->schedule, &delivery->scheduled, remaining, renewed_in, wish,
 					   clock_now(sim));

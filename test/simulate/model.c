@@ -150,6 +150,14 @@ head_of(SimHook *hook)
 	return dlist_head_element(SimDelivery, line_link, &hook->line);
 }
 
+/* Has it told of a limit that is over, so that one request at a time has to ask for the new one? */
+static bool
+has_to_be_asked(const Sim *sim, const SimDestination *destination)
+{
+	return destination->renewed_at != PG_INT64_MIN && destination->renewed_at <= sim->mono &&
+		destination->closed_until <= sim->mono;
+}
+
 /*
  * May the first delivery of a hook start, as far as it is not up to its user?
  * Else *until is when that changes, DT_NOEND for something that has to end.
@@ -167,6 +175,8 @@ head_may_start(const Sim *sim, const SimDelivery *delivery, TimestampTz *until)
 	if (delivery->concurrency > 0 && hook->in_flight >= delivery->concurrency)
 		return false;
 	if (host->in_flight >= sim->limits.per_host || host->breaker.state == BREAKER_PROBING)
+		return false;
+	if (has_to_be_asked(sim, destination) && destination->in_flight > 0)
 		return false;
 
 	*until = sim->mono;
@@ -253,8 +263,10 @@ model_create(Sim *sim)
 	{
 		SimDestination *destination = &sim->destinations[i];
 
+		destination->in_flight = 0;
 		destination->remaining = -1;
-		destination->renewed_at = destination->closed_until = 0;
+		destination->renewed_at = PG_INT64_MIN;
+		destination->closed_until = 0;
 		destination->blocked_at = PG_INT64_MIN;
 	}
 }
@@ -487,6 +499,9 @@ model_start(Sim *sim, SimDelivery *delivery)
 	CHECK(destination->closed_until <= sim->mono && (destination->renewed_at <= sim->mono ||
 													 destination->remaining != 0),
 		  "delivery %lld is more than its destination takes", (long long) delivery->number);
+	CHECK(!has_to_be_asked(sim, destination) || destination->in_flight == 0,
+		  "delivery %lld starts while its destination is asked for its limits",
+		  (long long) delivery->number);
 
 	/* As strict as can be for those whose hooks have not been changed. */
 	CHECK(head_may_start(sim, delivery, &until) || delivery->strict,
@@ -505,8 +520,17 @@ model_start(Sim *sim, SimDelivery *delivery)
 		host->breaker.state = BREAKER_PROBING;
 	CHECK(delivery->probe == delivery->scheduled.probe, "delivery %lld is %sa probe",
 		  (long long) delivery->number, delivery->probe ? "" : "not ");
+	if (destination->in_flight == 0 && destination->renewed_at != PG_INT64_MIN &&
+		destination->renewed_at + SECS(3600) <= sim->mono)
+	{
+		destination->remaining = -1;
+		destination->renewed_at = PG_INT64_MIN;
+	}
+	destination->in_flight++;
 	if (destination->remaining > 0 && --destination->remaining == 0)
 		destination->blocked_at = Max(destination->blocked_at, destination->renewed_at);
+	if (has_to_be_asked(sim, destination))
+		destination->blocked_at = Max(destination->blocked_at, sim->mono);
 	if (delivery->probe || host->in_flight >= sim->limits.per_host)
 		host->blocked_at = Max(host->blocked_at, sim->mono);
 	look_at_head(sim, hook);
@@ -552,19 +576,35 @@ model_learn(Sim *sim, SimDelivery *delivery, int remaining, int64 renewed_in, in
 
 	TRACE4("destination of delivery %lld: %lld for %lld, closed for %lld", delivery->number,
 		   remaining, renewed_in, closed_for);
+	if (has_to_be_asked(sim, destination))
+		destination->blocked_at = Max(destination->blocked_at, sim->mono);
 	if (remaining >= 0 && renewed_in >= 0)
 	{
 		if (destination->remaining == 0)
 			destination->blocked_at = Max(destination->blocked_at,
 										  Min(sim->mono, destination->renewed_at));
-		destination->remaining = Max(remaining - (delivery->hook->in_flight - 1), 0);
+		remaining = Max(remaining - (destination->in_flight - 1), 0);
+		destination->remaining = destination->renewed_at > sim->mono
+			? Min(destination->remaining, remaining) : remaining;
 		destination->renewed_at = sim->mono + Min(renewed_in, SECS(3600));
 		if (destination->remaining == 0)
 			destination->blocked_at = Max(destination->blocked_at, destination->renewed_at);
 	}
+	else if (closed_for <= 0 && has_to_be_asked(sim, destination))
+	{
+		destination->remaining = -1;
+		destination->renewed_at = PG_INT64_MIN;
+	}
 	if (closed_for > 0)
+	{
 		destination->closed_until = Max(destination->closed_until,
 										sim->mono + Min(closed_for, SECS(3600)));
+		if (destination->renewed_at == PG_INT64_MIN)
+		{
+			destination->remaining = 0;
+			destination->renewed_at = destination->closed_until;
+		}
+	}
 	destination->blocked_at = Max(destination->blocked_at, destination->closed_until);
 }
 
@@ -594,7 +634,10 @@ model_done(Sim *sim, SimDelivery *delivery, ScheduleResult result)
 		hook->blocked_at = sim->mono;
 	if (host->in_flight >= sim->limits.per_host)
 		host->blocked_at = Max(host->blocked_at, sim->mono);
+	if (has_to_be_asked(sim, delivery->destination))
+		delivery->destination->blocked_at = Max(delivery->destination->blocked_at, sim->mono);
 	sim->in_flight--;
+	delivery->destination->in_flight--;
 	hook->user->in_flight--;
 	hook->in_flight--;
 	host->in_flight--;

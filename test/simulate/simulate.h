@@ -102,8 +102,9 @@ typedef struct SimDestination
 	int64		renewed_vt;
 
 	/* What it has said. */
+	int			in_flight;
 	int			remaining;
-	TimestampTz renewed_at;
+	TimestampTz renewed_at;		/* PG_INT64_MIN: nothing */
 	TimestampTz closed_until;
 	TimestampTz blocked_at;
 } SimDestination;
