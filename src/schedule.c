@@ -44,6 +44,9 @@ static const int class_of[TRIGGER_TYPES] = {
 /* Of the requests that can still be started, a user may have one in so many. */
 #define SHARE 4
 
+/* Of the requests that a user may have under way, other hooks are left one in so many. */
+#define OTHER_HOOKS_SHARE 4
+
 /* Room at gates that nobody has taken up is looked for every so many turns. */
 #define LOOK_AROUND 64
 
@@ -117,6 +120,7 @@ struct Schedule
 	dlist_head	rings[CLASSES];
 	pairingheap sated;			/* users, by their requests in flight */
 	dlist_head	full;			/* gates */
+	dlist_head	busy;			/* lanes */
 	pairingheap timers;
 	uint64		next_number;
 	uint64		turns;
@@ -185,6 +189,7 @@ schedule_create(void)
 	for (int i = 0; i < CLASSES; i++)
 		dlist_init(&schedule->rings[i]);
 	dlist_init(&schedule->full);
+	dlist_init(&schedule->busy);
 	heap_init(&schedule->sated, compare_users);
 	heap_init(&schedule->timers, compare_timers);
 	schedule->limits = (ScheduleLimits)
@@ -405,11 +410,11 @@ uproot_lane(ScheduleLane *lane)
 		case LANE_OPEN:
 			pairingheap_remove(&lane->user->lanes, &lane->by_age);
 			break;
+		case LANE_BUSY:
 		case LANE_AT_GATE:
-			dlist_delete(&lane->gate_link);
+			dlist_delete(&lane->wait_link);
 			break;
 		case LANE_PAUSED:
-		case LANE_BUSY:
 		case LANE_EMPTY:
 			break;
 	}
@@ -600,7 +605,7 @@ gate_admit(Schedule *schedule, ScheduleGate *gate)
 
 	while (room > 0 && !dlist_is_empty(&gate->blocked))
 	{
-		ScheduleLane *lane = dlist_container(ScheduleLane, gate_link,
+		ScheduleLane *lane = dlist_container(ScheduleLane, wait_link,
 											 dlist_pop_head_node(&gate->blocked));
 
 		open_lane(schedule, lane);
@@ -622,7 +627,7 @@ static void
 gate_scatter(Schedule *schedule, ScheduleGate *gate)
 {
 	while (!dlist_is_empty(&gate->blocked))
-		open_lane(schedule, dlist_container(ScheduleLane, gate_link,
+		open_lane(schedule, dlist_container(ScheduleLane, wait_link,
 											dlist_pop_head_node(&gate->blocked)));
 	gate_relax(gate);
 	timer_clear(schedule, &gate->timer);
@@ -695,7 +700,7 @@ static void
 wait_at_gate(Schedule *schedule, ScheduleLane *lane, ScheduleGate *gate)
 {
 	lane->state = LANE_AT_GATE;
-	dlist_push_tail(&gate->blocked, &lane->gate_link);
+	dlist_push_tail(&gate->blocked, &lane->wait_link);
 	gate_watch(schedule, gate);
 }
 
@@ -845,6 +850,20 @@ later_gate(const Schedule *schedule, ScheduleGate *destination, ScheduleGate *ho
 }
 
 /*
+ * Has the hook its fill of requests under way?  However slow its destination
+ * is, it leaves some to the user's other hooks.
+ */
+static bool
+lane_is_full(const Schedule *schedule, const ScheduleLane *lane, const Scheduled *delivery)
+{
+	int			limit = schedule->limits.per_user - schedule->limits.per_user / OTHER_HOOKS_SHARE;
+
+	if (delivery->concurrency > 0)
+		limit = Min(limit, delivery->concurrency);
+	return lane->in_flight >= limit;
+}
+
+/*
  * It is the user's turn.  True when that makes a step; else the user may be
  * back in its ring.
  */
@@ -885,9 +904,10 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 		user_ready(schedule, user, TURN_KEPT);
 		return false;
 	}
-	if (delivery->concurrency > 0 && lane->in_flight >= delivery->concurrency)
+	if (lane_is_full(schedule, lane, delivery))
 	{
 		lane->state = LANE_BUSY;
+		dlist_push_tail(&schedule->busy, &lane->wait_link);
 		user_ready(schedule, user, TURN_KEPT);
 		return false;
 	}
@@ -1009,7 +1029,10 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	release_destination(schedule, destination);
 
 	if (lane->state == LANE_BUSY)
+	{
+		uproot_lane(lane);
 		open_lane(schedule, lane);
+	}
 	release_lane(lane);
 	user_ready(schedule, user, TURN_NEW);
 	forget_user_if_gone(schedule, user);
@@ -1024,7 +1047,7 @@ schedule_withdraw(Schedule *schedule, Scheduled *delivery)
 	bool		first = first_of_lane(lane) == delivery;
 
 	Assert(delivery->state == SCHEDULE_READY);
-	if (first && lane->state != LANE_BUSY)
+	if (first && (lane->state != LANE_BUSY || lane->waiting == 1))
 		uproot_lane(lane);
 	dlist_delete(&delivery->link);
 	delivery->state = SCHEDULE_OUT;
@@ -1138,6 +1161,9 @@ schedule_set_limits(Schedule *schedule, ScheduleLimits limits)
 			memset(&host->gate.breaker, 0, sizeof(Breaker));
 		gate_scatter(schedule, &host->gate);
 	}
+	while (!dlist_is_empty(&schedule->busy))
+		open_lane(schedule, dlist_container(ScheduleLane, wait_link,
+											dlist_pop_head_node(&schedule->busy)));
 	admit_sated(schedule);
 }
 

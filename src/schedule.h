@@ -13,7 +13,8 @@
  * those before the start and end of streams, those before chat messages, and
  * those before retries and replays of the same class; but who has waited for
  * some seconds longer comes first.  A user may have fewer requests under way
- * the fewer can still be started, so that slow ones never take up all of them.
+ * the fewer can still be started, so that slow ones never take up all of them,
+ * and a hook never all of those that its user may have.
  *
  * A host takes only so many requests at once, and none while its breaker is
  * open (breaker.h); a destination no more than it says it takes (pace.h).
@@ -82,7 +83,7 @@ typedef struct ScheduleLane
 	int			waiting;
 	int			in_flight;
 	pairingheap_node by_age;	/* with LANE_OPEN */
-	dlist_node	gate_link;		/* with LANE_AT_GATE */
+	dlist_node	wait_link;		/* with LANE_BUSY and LANE_AT_GATE */
 
 	/* A strict hook's deliveries keep their places while they are aside. */
 	int64		next_place;

@@ -158,6 +158,16 @@ has_to_be_asked(const Sim *sim, const SimDestination *destination)
 		destination->closed_until <= sim->mono;
 }
 
+/* Its own limit, and a quarter of its user's are for other hooks. */
+static bool
+has_its_fill(const Sim *sim, const SimDelivery *delivery)
+{
+	int			in_flight = delivery->hook->in_flight;
+
+	return (delivery->concurrency > 0 && in_flight >= delivery->concurrency) ||
+		in_flight >= sim->limits.per_user - sim->limits.per_user / 4;
+}
+
 /*
  * May the first delivery of a hook start, as far as it is not up to its user?
  * Else *until is when that changes, DT_NOEND for something that has to end.
@@ -172,7 +182,7 @@ head_may_start(const Sim *sim, const SimDelivery *delivery, TimestampTz *until)
 	*until = DT_NOEND;
 	if (delivery->strict && (hook->aside > 0 || hook->in_flight > 0))
 		return false;
-	if (delivery->concurrency > 0 && hook->in_flight >= delivery->concurrency)
+	if (has_its_fill(sim, delivery))
 		return false;
 	if (host->in_flight >= sim->limits.per_host || host->breaker.state == BREAKER_PROBING)
 		return false;
@@ -489,7 +499,7 @@ model_start(Sim *sim, SimDelivery *delivery)
 		  (long long) dlist_head_element(SimDelivery, live_link, &hook->live)->number);
 	CHECK(sim->in_flight < sim->limits.total, "too many in flight");
 	CHECK(user_may_start(sim, user), "user %d has too many in flight", user->number);
-	CHECK(hook->in_flight < delivery->concurrency || delivery->concurrency == 0,
+	CHECK(!has_its_fill(sim, delivery),
 		  "hook %d has too many in flight", hook->number);
 	CHECK(host->in_flight < sim->limits.per_host, "host %d has too many in flight", host->number);
 	CHECK(host->breaker.state != BREAKER_PROBING, "two probes for host %d", host->number);
@@ -630,7 +640,7 @@ model_done(Sim *sim, SimDelivery *delivery, ScheduleResult result)
 		   delivery->number, hook->number, result, delivery->attempts);
 	CHECK(delivery->state == DELIVERY_FLYING, "delivery %lld is not in flight",
 		  (long long) delivery->number);
-	if (delivery->concurrency > 0 && hook->in_flight >= delivery->concurrency)
+	if (has_its_fill(sim, delivery))
 		hook->blocked_at = sim->mono;
 	if (host->in_flight >= sim->limits.per_host)
 		host->blocked_at = Max(host->blocked_at, sim->mono);
