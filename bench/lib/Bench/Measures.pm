@@ -8,6 +8,7 @@ package Bench::Measures;
 use strict;
 use warnings;
 
+use IO::Socket::INET;
 use List::Util qw(max sum);
 use Time::HiRes qw(sleep time);
 
@@ -24,6 +25,7 @@ my @measures = (
 	[ P6 => 'INSERT ... SELECT of many events', \&bulk ],
 	[ P7 => 'reading the queue while others hold on to the past', \&held ],
 	[ P8 => 'a flood of chat messages that match nothing', \&flood ],
+	[ P9 => 'users beside one who floods', \&beside ],
 	[ P10 => 'restart with a full queue', \&restart ],
 	[ P11 => 'memory of the worker', \&memory ],
 	[ P12 => 'WAL per event', \&wal ],
@@ -594,6 +596,125 @@ sub flood
 			}
 		]);
 	$bench->results->note("$rate rows/s of $users users for $seconds s, $batch rows per transaction; hooks.log_skips = cooldown");
+	return;
+}
+
+# ----------
+# P9
+# ----------
+
+# Ports that accept and never answer, since nobody takes what the kernel has
+# accepted; they close with the list.
+sub black_holes
+{
+	my ($n) = @_;
+	return map {
+		IO::Socket::INET->new(Listen => 4096, LocalAddr => '127.0.0.1', LocalPort => 0)
+		  // die "could not listen: $!\n"
+	} 1 .. $n;
+}
+
+# Ports where nobody listens.
+sub closed_ports
+{
+	my ($n) = @_;
+	my @sockets = black_holes($n);
+	return map { $_->sockport } @sockets;
+}
+
+# Waits until so many requests have come, or no more come.
+sub wait_for_sink
+{
+	my ($bench, $n) = @_;
+	my ($last, $changed) = (-1, time);
+
+	while ((my $requests = $bench->sink->stat->{requests}) < $n)
+	{
+		($last, $changed) = ($requests, time) if $requests != $last;
+		return if time > $changed + 30;
+		sleep 0.1;
+	}
+	return;
+}
+
+sub beside
+{
+	my ($bench) = @_;
+	my ($users, $hooks) = (100, 1000);
+	my ($rate, $batch) = (5000, 50);
+	my $seconds = $bench->scale(20, 5);
+	my $lead = 3;
+	my $flooding = $bench->session_user($users + 1);
+	my $flood = 'INSERT INTO stream_events (user_id, type, platform, data) SELECT '
+	  . "$flooding, 'donation', 'twitch', " . Bench::data() . " FROM generate_series(1, $batch);\n";
+	my @holes = black_holes(4);
+	my @ports = ((map { $_->sockport } @holes), closed_ports(2));
+
+	my $measure = sub {
+		my ($label, $floods, %settings) = @_;
+		$bench->clear;
+		$bench->server->set(%settings);
+		$bench->warm_up($bench->event_script($users));
+		$bench->session->run('TRUNCATE stream_events');
+		$bench->sink->reset;
+
+		my $worker = $bench->server->worker;
+		my ($cpu, $before) = (cpu_us($worker), $bench->server->stat);
+		my $from = time;
+		my $load = $floods
+		  ? Bench::Load->start($bench->server, script => $flood, clients => 2, seconds => $lead + $seconds + 1,
+			rate => $rate / $batch, async => 1)
+		  : undef;
+		sleep $lead if $load;
+		my (undef, $others) = $bench->watched(
+			sub {
+				my $stop = $bench->profile('P9-' . $label =~ s/\W+/-/gr, $worker);
+				Bench::Load->run($bench->server, script => $bench->event_script($users, numbered => 1),
+					clients => 4, seconds => $seconds, rate => $users);
+				$stop->();
+				return 0;
+			});
+		$cpu = (cpu_us($worker) - $cpu) / (time - $from) / 1e6;
+		my $inserted = $load ? $load->finish->{tps} * $batch : 0;
+		my $now = $bench->server->stat;
+
+		# Nobody waits for the flood to end.
+		$bench->session->run("DELETE FROM stream_events WHERE user_id = $flooding");
+		my $events = $bench->session->value('SELECT count(*) FROM stream_events');
+		wait_for_sink($bench, $events);
+		my (undef, $us) = latencies($bench, 1);
+		$bench->add("$label, p50", 'us', median(values %$us), reference => 'alone, p50', %$others);
+		$bench->add("$label, p99", 'us', percentile(0.99, values %$us), reference => 'alone, p99');
+		$bench->add("$label, longest", 'us', max(values %$us), reference => 'alone, longest');
+		$bench->add("$label: CPU of the worker", '% of one', 100 * $cpu);
+		return if !$load;
+		$bench->add("$label: events of the flood", 'events/s', $inserted);
+		$bench->add("$label: of these dropped", '%',
+			100 * ($now->{events_flooded} - $before->{events_flooded}) / ($inserted * ($lead + $seconds + 1)));
+	};
+
+	$bench->begin(settings => { track_commit_timestamp => 'on' });
+	$bench->add_users($users + 1);
+	$bench->add_hooks($users, 'donation');
+	$bench->session->run('INSERT INTO stream_hooks (user_id, name, trigger_type, action_type, action_config)'
+		  . " SELECT $flooding, n, 'donation', 'webhook', jsonb_build_object('url',"
+		  . " 'http://127.0.0.1:' || (ARRAY[" . join(', ', @ports) . "])[n % ${\ scalar @ports} + 1] || '/hook/' || n)"
+		  . " FROM generate_series(1, $hooks) AS n");
+	$bench->session->run('ANALYZE stream_hooks');
+	my %default = ('hooks.flood_rate' => 100, 'hooks.flood_burst' => 100_000);
+	$bench->interleave(
+		[ 'alone', sub { $measure->('alone', 0, %default) } ],
+		[
+			'beside a flood of which nothing is dropped',
+			sub { $measure->('beside a flood of which nothing is dropped', 1, %default, 'hooks.flood_rate' => 0) }
+		],
+		[
+			'beside a flood that has had its burst',
+			sub { $measure->('beside a flood that has had its burst', 1, %default, 'hooks.flood_burst' => 100) }
+		]);
+	$bench->server->set(%default);
+	$bench->results->note("$users users with a webhook each and together $users events/s for $seconds s, beside one user with $rate events/s"
+		  . " and $hooks webhooks each to ports that never answer (${\ scalar @holes}) or are closed (2)");
 	return;
 }
 
