@@ -392,12 +392,19 @@ next_user(Schedule *schedule)
  * ----------
  */
 
+/* The lane is to be looked at when it is its user's turn. */
+static void
+line_up_lane(ScheduleLane *lane)
+{
+	lane->state = LANE_OPEN;
+	pairingheap_add(&lane->user->lanes, &lane->by_age);
+}
+
 /* The lane waits for its user's turn. */
 static void
 open_lane(Schedule *schedule, ScheduleLane *lane)
 {
-	lane->state = LANE_OPEN;
-	pairingheap_add(&lane->user->lanes, &lane->by_age);
+	line_up_lane(lane);
 	user_ready(schedule, lane->user, TURN_NEW);
 }
 
@@ -770,7 +777,7 @@ step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleSt
 
 	lane->state = LANE_EMPTY;
 	if (lane->waiting > 0)
-		open_lane(schedule, lane);
+		line_up_lane(lane);
 	else
 		release_lane(lane);
 
@@ -778,7 +785,8 @@ step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleSt
 	{
 		.delivery = delivery, .aside = true, .until = callers_time(schedule, until)
 	};
-	user_ready(schedule, user, TURN_NEW);
+	/* That is no turn: others of the user's may start. */
+	user_ready(schedule, user, TURN_KEPT);
 }
 
 static void
