@@ -73,6 +73,14 @@ like(
 	'a hook that is not written can be tried');
 is($node->safe_psql('postgres', statement(qr/hooks\.lint/)), '', 'nothing is suspicious about the hook');
 
+# Steering deliveries.
+is($node->safe_psql('postgres', statement(qr/FROM hooks\.pending/)), '', 'nothing waits');
+is($node->safe_psql('postgres', statement(qr/SELECT delivery_id, .* FROM hooks\.dead/)), '', 'nothing was given up');
+is($node->safe_psql('postgres', statement(qr/hooks\.redeliver/)), '', '... and nothing can be sent again');
+is($node->safe_psql('postgres', statement(qr/hooks\.pause/)), 't', 'a hook can be paused');
+is($node->safe_psql('postgres', statement(qr/FROM hooks\.hook_health/)), 'thank big donors|paused|0|', '... which is seen');
+is($node->safe_psql('postgres', statement(qr/hooks\.resume/)), 't', '... and resumed');
+
 # The conditions and the template that are shown by themselves.
 my @conditions = $text =~ /^    (\{"(?:min_amount|command|time|amount)": .*\})$/mg;
 is(scalar @conditions, 4, 'the README shows conditions');

@@ -126,7 +126,7 @@ foreach my $file (sort glob 'doc/*.md')
 	}
 }
 
-cmp_ok($checked{$_}, '>', 20, "results of doc/$_.md were compared") for 'conditions', 'templates';
+cmp_ok($checked{$_}, '>', 20, "results of doc/$_.md were compared") for 'conditions', 'templates', 'delivery';
 
 finish($node);
 done_testing();
