@@ -808,6 +808,21 @@ aside_set_back(int64 by, TimestampTz now)
 		arguments, SPI_OK_UPDATE);
 	SPI_finish();
 
+	/* So is what is to be written. */
+	if (changes != NULL)
+	{
+		changes_iterator iterator;
+		Change	   *change;
+
+		changes_start_iterate(changes, &iterator);
+		while ((change = changes_iterate(changes, &iterator)) != NULL)
+		{
+			if (!change->remove && change->aside.next_at > now &&
+				!TIMESTAMP_IS_NOEND(change->aside.next_at))
+				change->aside.next_at -= by;
+		}
+	}
+
 	/* What is loaded comes up again, and is left alone then. */
 	loaded_at = entered_at = DT_NOBEGIN;
 	due_at = DT_NOBEGIN;

@@ -426,8 +426,6 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	else
 		schedule_count_aside(schedule, &event->event.user_id, 1);
 	next_replay = Max(next_replay, now);
-	if (next_replay > now + USECS_PER_DAY)
-		next_replay = now;		/* the clock was set back */
 	kept = (Aside)
 	{
 		.id = id,
@@ -706,6 +704,13 @@ delivery_start(void)
 			take_turn(delivery);
 	}
 	delivery_show();
+}
+
+void
+delivery_set_back(int64 by)
+{
+	schedule_set_back(schedule, by);
+	next_replay = Max(next_replay - by, 0);
 }
 
 TimestampTz

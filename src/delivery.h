@@ -51,6 +51,9 @@ extern void delivery_start(void);
 /* When there is something to start though nothing ends; DT_NOEND: never. */
 extern TimestampTz delivery_wake_at(void);
 
+/* The clock was set back by so many microseconds. */
+extern void delivery_set_back(int64 by);
+
 /* Take the answers that have come in. */
 extern void delivery_answers(void);
 

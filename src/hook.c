@@ -576,6 +576,59 @@ hooks_set_back(TimestampTz from, TimestampTz now)
 	}
 }
 
+typedef struct SetBack
+{
+	Oid			table;
+	TimestampTz from;
+	TimestampTz now;
+} SetBack;
+
+static void
+set_stored_back(void *arg)
+{
+	SetBack    *what = arg;
+	char	   *table = tables_name(what->table);
+	char	   *fired = psprintf("%s::pg_catalog.timestamptz",
+								 tables_time_as_timestamptz(what->table, "last_triggered_at"));
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		arguments[] = {TimestampTzGetDatum(what->now), TimestampTzGetDatum(what->from)};
+
+	if (SPI_execute_with_args(psprintf("UPDATE %s SET last_triggered_at = %s"
+									   " WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
+									   "SELECT id FROM %s WHERE %s OPERATOR(pg_catalog.>) $1"
+									   " AND %s OPERATOR(pg_catalog.<=) $2"
+									   " FOR NO KEY UPDATE SKIP LOCKED))",
+									   table,
+									   tables_timestamptz_as_time(what->table, "last_triggered_at", "$1"),
+									   table, fired, fired),
+							  lengthof(types), types, arguments, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not set last_triggered_at back");
+}
+
+/* What the application has put on its table must not stop us. */
+void
+hooks_set_stored_back(TimestampTz from, TimestampTz now)
+{
+	SetBack		what = {.table = tables_hooks(), .from = from, .now = now};
+	TablesUser	saved;
+	ErrorData  *error;
+
+	if (!OidIsValid(what.table))
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	tables_act_as_owner(what.table, &saved);
+	error = tables_try(set_stored_back, &what);
+	tables_act_done(&saved);
+	if (error != NULL && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	if (error != NULL)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not set last_triggered_at of hooks back: %s", error->message)));
+	SPI_finish();
+}
+
 /* What is being written, until the transaction has committed. */
 static struct
 {

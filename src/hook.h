@@ -112,6 +112,9 @@ extern void hook_write_disabled(Hook *hook);
 /* The clock was set back: no hook was admitted later than now. */
 extern void hooks_set_back(TimestampTz from, TimestampTz now);
 
+/* The same for the table, as its owner.  Needs a transaction. */
+extern void hooks_set_stored_back(TimestampTz from, TimestampTz now);
+
 /* A delivery of the hook is done, and off its list. */
 extern void hook_release(Hook *hook);
 

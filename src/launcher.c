@@ -36,6 +36,7 @@
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "flood.h"
 #include "launcher.h"
@@ -278,6 +279,8 @@ say_rest_of_floods(int code, Datum arg)
 void
 hooks_launcher_main(Datum arg)
 {
+	int64		ahead = clock_ahead();
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -291,9 +294,12 @@ hooks_launcher_main(Datum arg)
 
 	for (;;)
 	{
-		long		timeout = sooner(hooks_enabled ? start_workers() : -1,
-									 flood_say_rest(false));
+		int64		set_back = clock_was_set_back(&ahead);
+		long		timeout;
 
+		if (set_back > 0)
+			shared_set_back(set_back);
+		timeout = sooner(hooks_enabled ? start_workers() : -1, flood_say_rest(false));
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, PG_WAIT_EXTENSION);

@@ -114,6 +114,7 @@ struct Schedule
 	 */
 	TimestampTz now;
 	int64		set_back;
+	int64		known_set_back; /* so much of it was told */
 	HTAB	   *users;
 	HTAB	   *hosts;
 	HTAB	   *destinations;
@@ -205,6 +206,13 @@ set_clock(Schedule *schedule, TimestampTz now)
 	if (now + schedule->set_back < schedule->now)
 		schedule->set_back = schedule->now - now;
 	schedule->now = now + schedule->set_back;
+}
+
+void
+schedule_set_back(Schedule *schedule, int64 by)
+{
+	schedule->known_set_back += by;
+	schedule->set_back = Max(schedule->set_back, schedule->known_set_back);
 }
 
 /* A time of ours as the caller's; DT_NOEND stays what it is. */

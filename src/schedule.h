@@ -148,6 +148,12 @@ extern Schedule *schedule_create(void);
 
 extern void schedule_set_limits(Schedule *schedule, ScheduleLimits limits);
 
+/*
+ * The clock was set back by so many microseconds.  (Who does not know is heard,
+ * too: time then stands still for as long as nobody has looked at the clock.)
+ */
+extern void schedule_set_back(Schedule *schedule, int64 by);
+
 /* A delivery that is ready: to the end of its lane (a strict hook's: to its place). */
 extern void schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order,
 						 TimestampTz now);

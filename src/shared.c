@@ -278,10 +278,11 @@ shared_worker_attach(DatabaseSlot *slot)
 }
 
 void
-shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at)
+shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at, int64 ahead)
 {
 	shared_lock();
 	slot->state = SLOT_QUIET;
+	slot->ahead = ahead;
 	slot->wake_at = wake_at;
 	if (failed)
 	{
@@ -308,6 +309,28 @@ shared_worker_well(DatabaseSlot *slot)
 {
 	shared_lock();
 	slot->failures = 0;
+	shared_unlock();
+}
+
+static void
+set_back(TimestampTz *time, int64 by)
+{
+	if (*time != 0 && !TIMESTAMP_IS_NOEND(*time))
+		*time -= by;
+}
+
+void
+shared_set_back(int64 by)
+{
+	shared_lock();
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		DatabaseSlot *slot = &shared->slots[i];
+
+		set_back(&slot->start_after, by);
+		set_back(&slot->hold_until, by);
+		set_back(&slot->wake_at, by);
+	}
 	shared_unlock();
 }
 

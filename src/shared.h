@@ -63,6 +63,7 @@ typedef struct DatabaseSlot
 	TimestampTz hold_until;		/* somebody needs the database to itself */
 	TimestampTz wake_at;		/* a worker is needed then; DT_NOEND: not by itself */
 	bool		released;		/* since the worker attached */
+	int64		ahead;			/* how the clock was set when the last worker left; 0: unknown */
 
 	pg_atomic_uint32 pending;	/* something was queued since the worker looked */
 	pg_atomic_uint32 leave;		/* the worker is asked to leave */
@@ -113,11 +114,16 @@ extern void shared_wake_launcher(void);
  * A worker takes its slot at start and gives it back in before_shmem_exit.
  * After a failure the next one is started with a pause, which grows from
  * failure to failure until a worker has been well for a while.  "wake_at" is
- * when there is something to do though nobody announces it.
+ * when there is something to do though nobody announces it, "ahead" how the
+ * clock is set (clock.h).
  */
 extern bool shared_worker_attach(DatabaseSlot *slot);
-extern void shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at);
+extern void shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at,
+								 int64 ahead);
 extern void shared_worker_well(DatabaseSlot *slot);
+
+/* The clock was set back by so many microseconds. */
+extern void shared_set_back(int64 by);
 
 /*
  * No worker is started until shared_release(); called by a worker for what it

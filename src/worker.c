@@ -34,6 +34,7 @@
 
 #include "aside.h"
 #include "backlog.h"
+#include "clock.h"
 #include "compat.h"
 #include "delivery.h"
 #include "dispatch.h"
@@ -67,9 +68,6 @@ PGDLLEXPORT void hooks_worker_main(Datum arg);
 /* A worker that was well for so long has recovered from earlier failures. */
 #define WELL_AFTER_US (60 * USECS_PER_SEC)
 
-/* The clock was set back when it is earlier by more than this. */
-#define CLOCK_SLACK_US USECS_PER_SEC
-
 /* After somebody's lock was in the way. */
 #define LOCKED_OUT_US (100 * 1000)
 
@@ -98,7 +96,8 @@ static TimestampTz locked_until = 0;	/* hooks cannot be loaded before */
 static TimestampTz next_housekeeping = 0;
 static TimestampTz next_retention = 0;
 static TimestampTz wake_at = DT_NOEND;	/* when the next worker is needed */
-static TimestampTz latest = 0;	/* time that was seen last */
+static int64 ahead;				/* how the clock was set when it was seen last (clock.h) */
+static int64 set_back = 0;		/* by how much the tables have to follow it */
 
 /* ----------
  * Transactions
@@ -497,10 +496,15 @@ retry_log(void)
 }
 
 static void
-set_back_aside(void)
+set_tables_back(void)
 {
+	TimestampTz now;
+
 	begin();
-	aside_set_back(latest - GetCurrentTimestamp(), GetCurrentTimestamp());
+	leave_if_dropped();
+	now = GetCurrentTimestamp();
+	hooks_set_stored_back(now + set_back, now);
+	aside_set_back(set_back, now);
 	commit();
 }
 
@@ -509,20 +513,28 @@ set_back_aside(void)
  * than it should.
  */
 static void
-watch_clock(TimestampTz now)
+watch_clock(void)
 {
-	if (now < latest - CLOCK_SLACK_US)
+	int64		by = clock_was_set_back(&ahead);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (by > 0)
 	{
-		hooks_set_back(latest, now);
-		if (!attempt(set_back_aside))
-			return;
+		set_back += by;
+		hooks_set_back(now + by, now);
+		delivery_set_back(by);
 		next_housekeeping = next_retention = locked_until = 0;
 		started_at = Min(started_at, now);
 		last_work = Min(last_work, now);
 		if (oldest_result != 0)
 			oldest_result = Min(oldest_result, now);
 	}
-	latest = now;
+	if (set_back == 0 || now < locked_until)
+		return;
+	if (attempt(set_tables_back))
+		set_back = 0;
+	else
+		locked_until = now + LOCKED_OUT_US;
 }
 
 static void
@@ -530,7 +542,6 @@ housekeeping(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	watch_clock(now);
 	if (now < next_housekeeping)
 		return;
 	next_housekeeping = now + HOUSEKEEPING_US;
@@ -577,7 +588,7 @@ at_exit(int code, Datum arg)
 	shared_set(slot, STAT_IN_FLIGHT, 0);
 	shared_set(slot, STAT_WAITING, 0);
 	underway_leave();
-	shared_worker_detach(slot, failed, wake_at);
+	shared_worker_detach(slot, failed, wake_at, ahead + set_back);
 }
 
 /* Idle for long enough, or from the start: make room for others. */
@@ -756,10 +767,20 @@ start(void)
 		confirmed = identity_confirmed();
 	if (installed && confirmed)
 	{
+		/* While nobody was here. */
+		set_back = clock_was_set_back(&ahead);
+		if (set_back > 0)
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			hooks_set_stored_back(now + set_back, now);
+			aside_set_back(set_back, now);
+		}
 		backlog_open();
 		delivery_init();
 	}
 	commit();
+	set_back = 0;
 
 	if (installed && !confirmed)
 	{
@@ -793,6 +814,7 @@ run(void)
 		bool		somebody_waits;
 
 		wait_for_work(set);
+		watch_clock();
 		idle_wanted = pg_atomic_read_u64(&slot->idle_wanted);
 		somebody_waits = idle_wanted != pg_atomic_read_u64(&slot->idle_seen);
 		want_read |= somebody_waits;
@@ -825,6 +847,7 @@ hooks_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(slot->database, InvalidOid, 0);
 	if (!shared_worker_attach(slot))
 		proc_exit(0);
+	ahead = slot->ahead != 0 ? slot->ahead : clock_ahead();
 	before_shmem_exit(at_exit, (Datum) 0);
 
 	PG_TRY();
