@@ -87,6 +87,9 @@ health_result(struct Hook *hook, const char *error, int status, TimestampTz now)
 {
 	HookHealth *health = &hook->health;
 
+	/* What was under way when it was disabled changes nothing. */
+	if (health->disabled != NULL)
+		return;
 	if (error == NULL)
 	{
 		if (health->failures == 0)

@@ -368,6 +368,22 @@ for (
 	delete_hooks();
 }
 
+# What was under way when a hook was disabled may succeed: it stays disabled.
+{
+	my $hook = add_hook($node, url => $receiver->url('/{{username}}/{{message}}'));
+	my $slow = add_event($node, data => { username => 'slow', message => '2000' });
+
+	wait_until(sub { scalar requests('/slow/2000') }, 'the slow request');
+	add_event($node, data => { username => 'status', message => '410' });
+	wait_for_health($hook, 'disabled');
+	my $before = health($hook);
+	wait_until(sub { scalar logs($node, event => $slow) }, 'the slow answer');
+	wait_idle($node);
+	is((logs($node, event => $slow))[0]{status}, 'success', 'an attempt succeeds after its hook was disabled');
+	is_deeply(health($hook), $before, '... which stays disabled, with its reason and time');
+	delete_hooks();
+}
+
 $listener->quit;
 finish($node, qr/could not disable hook/, qr/row-level security/, qr/could not write last_triggered_at/,
 	qr/terminating background worker/);
