@@ -15,6 +15,7 @@ OBJS = \
 	src/action_webhook.o \
 	src/address.o \
 	src/answer.o \
+	src/answer_json.o \
 	src/arguments.o \
 	src/aside.o \
 	src/backlog.o \

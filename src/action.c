@@ -209,7 +209,8 @@ judge_wish(const Answer *answer, Outcome *outcome)
 }
 
 void
-action_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome)
+action_judge(const ActionDelivery *delivery, const Answer *answer, const RetryPolicy *policy,
+			 Outcome *outcome)
 {
 	*outcome = (Outcome)
 	{

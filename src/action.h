@@ -25,6 +25,7 @@ typedef struct ActionDelivery
 {
 	Occasion	occasion;
 	const char *id;				/* the same on every attempt */
+	const char *target;			/* which of the hook's destinations; NULL: there is one */
 	TimestampTz now;			/* of this attempt */
 } ActionDelivery;
 
@@ -75,8 +76,9 @@ typedef struct ActionType
 	bool		(*build) (const Action *action, const ActionDelivery *delivery,
 						  Message *message, Mistake *error);
 
-	/* Judge an answer; the hook may have changed meanwhile. */
-	void		(*judge) (const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
+	/* Judge an answer; the hook may have changed meanwhile.  The outcome is zeroed. */
+	void		(*judge) (const ActionDelivery *delivery, const Answer *answer,
+						  const RetryPolicy *policy, Outcome *outcome);
 } ActionType;
 
 /* The type of that name, or NULL. */
@@ -98,10 +100,12 @@ extern bool webhook_build(const Action *action, const ActionDelivery *delivery,
 extern Action *discord_compile(const Jsonb *config, Mistake *error);
 extern bool discord_build(const Action *action, const ActionDelivery *delivery,
 						  Message *message, Mistake *error);
-extern void discord_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
+extern void discord_judge(const ActionDelivery *delivery, const Answer *answer,
+						  const RetryPolicy *policy, Outcome *outcome);
 
 /* Judge an answer as HTTP means it. */
-extern void action_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome);
+extern void action_judge(const ActionDelivery *delivery, const Answer *answer,
+						 const RetryPolicy *policy, Outcome *outcome);
 
 /* A string setting; NULL when absent.  False, with *error filled in, when it is no string. */
 extern bool action_string(const Jsonb *config, const char *key, const char *example,

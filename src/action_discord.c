@@ -215,9 +215,10 @@ discord_build(const Action *action, const ActionDelivery *delivery, Message *mes
 }
 
 void
-discord_judge(const Answer *answer, const RetryPolicy *policy, Outcome *outcome)
+discord_judge(const ActionDelivery *delivery, const Answer *answer, const RetryPolicy *policy,
+			  Outcome *outcome)
 {
-	action_judge(answer, policy, outcome);
+	action_judge(delivery, answer, policy, outcome);
 	if (outcome->status == 429)
 	{
 		outcome->class = OUTCOME_RETRY;

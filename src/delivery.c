@@ -496,6 +496,20 @@ delivery_cancel(const QueuedEvent *request)
  * ----------
  */
 
+/* The delivery as its action sees it. */
+static ActionDelivery
+as_action(const Delivery *delivery)
+{
+	const Hook *hook = delivery->hook;
+
+	return (ActionDelivery)
+	{
+		.occasion = {&delivery->event->event, hook->id, hook->name},
+		.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id))),
+		.now = delivery->started_at
+	};
+}
+
 /* Make and start the request; returns why not, or NULL. */
 static const char *
 start_request(Delivery *delivery)
@@ -503,12 +517,8 @@ start_request(Delivery *delivery)
 	Hook	   *hook = delivery->hook;
 	Message		message = {0};
 	Mistake		error = {0};
-	ActionDelivery what = {
-		.occasion = {&delivery->event->event, hook->id, hook->name},
-		.now = delivery->started_at
-	};
+	ActionDelivery what = as_action(delivery);
 
-	what.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id)));
 	message.timeout_ms = hook->action->timeout_ms;
 	if (!delivery->type->build(hook->action, &what, &message, &error))
 		return error.message;
@@ -796,13 +806,14 @@ take_answer(Delivery *delivery, const Answer *answer)
 	static const RetryPolicy no_policy = {.nstatuses = -1};
 	Hook	   *hook = delivery->hook;
 	TimestampTz now = GetCurrentTimestamp();
+	ActionDelivery what = as_action(delivery);
 	Outcome		outcome = {0};
 	TimestampTz next;
 	Aside	   *kept = &delivery->kept;
 	int			attempt = kept->attempts + 1;
 
 	underway_end(&delivery->event->event.user_id);
-	delivery->type->judge(answer, hook->action ? &hook->action->retry : &no_policy, &outcome);
+	delivery->type->judge(&what, answer, hook->action ? &hook->action->retry : &no_policy, &outcome);
 	if (!outcome.uncounted)
 		kept->attempts = attempt;
 	if (outcome.class != OUTCOME_SUCCESS && !outcome.undelivered)

@@ -27,7 +27,7 @@ typedef struct Message
 	const char *body;			/* NULL: the request has none */
 	size_t		body_length;
 	int			timeout_ms;		/* 0: the setting's */
-	bool		wants_body;		/* the beginning of the answer's, that is */
+	bool		wants_body;		/* the answer's, that is */
 } Message;
 
 /* How an attempt ended, as far as the transport can tell. */
@@ -49,7 +49,7 @@ typedef enum AnswerWish
 } AnswerWish;
 
 #define ANSWER_MAX_REASON 256
-#define ANSWER_MAX_BODY 512
+#define ANSWER_MAX_BODY (16 * 1024)
 #define ANSWER_MAX_DELAY_MS (60 * 60 * 1000)
 
 typedef struct Answer
@@ -69,8 +69,11 @@ typedef struct Answer
 	int64		rate_reset_ms;	/* until it is renewed */
 	AnswerWish	wish;
 
-	/* With Message.wants_body, the first bytes as they came; no NUL at the end. */
-	char		body[ANSWER_MAX_BODY];
+	/*
+	 * With Message.wants_body and ANSWER_STATUS, the first bytes as they came,
+	 * with no NUL at the end; the transport's, until the next answer is taken.
+	 */
+	const char *body;
 	size_t		body_length;
 } Answer;
 

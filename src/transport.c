@@ -65,7 +65,7 @@ typedef struct Request
 	CertificateFault fault;
 	size_t		header_bytes;
 	size_t		body_bytes;
-	char		body[ANSWER_MAX_BODY];	/* the answer's, as far as wanted */
+	char	   *body;			/* the answer's, as far as wanted; or NULL */
 	size_t		body_length;
 	bool		wants_body;
 	bool		refused;		/* the address guard said no */
@@ -262,9 +262,11 @@ on_body(char *data, size_t size, size_t n, void *arg)
 {
 	Request    *request = arg;
 
-	if (request->wants_body)
+	if (request->wants_body && request->body == NULL)
+		request->body = malloc(ANSWER_MAX_BODY);
+	if (request->wants_body && request->body != NULL)
 	{
-		size_t		kept = Min(size * n, sizeof(request->body) - request->body_length);
+		size_t		kept = Min(size * n, ANSWER_MAX_BODY - request->body_length);
 
 		memcpy(request->body + request->body_length, data, kept);
 		request->body_length += kept;
@@ -656,7 +658,7 @@ make_status_answer(Request *request, Answer *answer)
 	answer->rate_remaining = said->rate_remaining;
 	answer->rate_reset_ms = said->rate_reset_ms;
 	answer->wish = said->wish;
-	memcpy(answer->body, request->body, request->body_length);
+	answer->body = request->body;
 	answer->body_length = request->body_length;
 }
 
