@@ -738,7 +738,7 @@ COMMENT ON COLUMN hooks.pending.delivery_id IS
 	'what the destination sees as webhook-id; null for an event in the queue';
 COMMENT ON COLUMN hooks.pending.state IS
 	'why it waits: "queued"; "retry", an attempt has failed; "host", its host does not work or takes no more for now; '
-	'"paused"; "replay", it was asked for and is paced';
+	'"paused"; "resumed", it is about to go on; "replay", it was asked for and is paced';
 COMMENT ON COLUMN hooks.pending.next_attempt_at IS 'null: as soon as possible, or, when paused, no time';
 
 CREATE VIEW hooks.dead WITH (security_barrier) AS

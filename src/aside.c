@@ -35,6 +35,7 @@ static const char *const why_names[] = {
 	[ASIDE_RETRY] = "retry",
 	[ASIDE_HOST] = "host",
 	[ASIDE_PAUSED] = "paused",
+	[ASIDE_RESUMED] = "resumed",
 	[ASIDE_REPLAY] = "replay",
 	[ASIDE_GIVEN_UP] = "given_up",
 };
@@ -331,7 +332,7 @@ connect_spi(void)
 
 void
 aside_open(void (*count) (const pg_uuid_t *user, int n),
-		   void (*strict) (const pg_uuid_t *hook, int n, int64 last_place, TimestampTz first_at))
+		   void (*keep) (const pg_uuid_t *hook, const int64 *places, int n, TimestampTz first_at))
 {
 	connect_spi();
 	if (SPI_execute("SELECT user_id, pg_catalog.count(*)::pg_catalog.int4 FROM hooks.delivery"
@@ -347,7 +348,7 @@ aside_open(void (*count) (const pg_uuid_t *user, int n),
 			  DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull)));
 	}
 
-	if (SPI_execute("SELECT hook_id, pg_catalog.count(*)::pg_catalog.int4, pg_catalog.max(place),"
+	if (SPI_execute("SELECT hook_id, pg_catalog.array_agg(place ORDER BY place),"
 					" pg_catalog.min(next_at) FROM hooks.delivery"
 					" WHERE place IS NOT NULL AND next_at IS NOT NULL GROUP BY hook_id",
 					true, 0) != SPI_OK_SELECT)
@@ -358,10 +359,13 @@ aside_open(void (*count) (const pg_uuid_t *user, int n),
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		bool		isnull;
 
-		strict(DatumGetUUIDP(SPI_getbinval(row, desc, 1, &isnull)),
-			   DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull)),
-			   DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull)),
-			   DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull)));
+		ArrayType  *places = DatumGetArrayTypeP(SPI_getbinval(row, desc, 2, &isnull));
+
+		/* An array of bigint without nulls is one of int64. */
+		keep(DatumGetUUIDP(SPI_getbinval(row, desc, 1, &isnull)),
+			 (const int64 *) ARR_DATA_PTR(places),
+			 ArrayGetNItems(ARR_NDIM(places), ARR_DIMS(places)),
+			 DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull)));
 	}
 	SPI_finish();
 
@@ -499,6 +503,8 @@ write_puts(Change **list, int n)
 				" why = excluded.why, next_at = excluded.next_at, place = excluded.place,"
 				" attempts = excluded.attempts, perhaps_sent = excluded.perhaps_sent,"
 				" replay = excluded.replay, taken = excluded.taken, before = excluded.before,"
+				" event_time = excluded.event_time, platform = excluded.platform, data ="
+				" CASE excluded.why WHEN 'replay' THEN excluded.data ELSE delivery.data END,"
 				" last_error = excluded.last_error, last_status = excluded.last_status,"
 				" last_at = excluded.last_at",
 				COLUMNS, column_arrays),
@@ -695,13 +701,13 @@ bring_changes(AsideWhy why, const pg_uuid_t *hook, const pg_uuid_t *user, Timest
 	for (int i = 0; i < n; i++)
 	{
 		if (why == ASIDE_PAUSED)
-			found[i]->aside.why = ASIDE_RETRY;
+			found[i]->aside.why = ASIDE_RESUMED;
 		found[i]->aside.next_at = entered_at = Max(entered_at, from) + 1;
 	}
 	pfree(found);
 }
 
-void
+TimestampTz
 aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
@@ -714,7 +720,7 @@ aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 	/* In the order in which they came, a microsecond apart. */
 	connect_spi();
 	run(planned(&plan,
-				"UPDATE hooks.delivery d SET why = 'retry', next_at = $3 OPERATOR(pg_catalog.+)"
+				"UPDATE hooks.delivery d SET why = 'resumed', next_at = $3 OPERATOR(pg_catalog.+)"
 				" pg_catalog.make_interval(secs => o.n OPERATOR(pg_catalog./) 1000000.0)"
 				" FROM (SELECT id, pg_catalog.row_number() OVER (ORDER BY queued_at, next_at, id) AS n"
 				" FROM hooks.delivery WHERE why OPERATOR(pg_catalog.=) 'paused'"
@@ -729,6 +735,7 @@ aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 	}
 	SPI_finish();
 	bring_changes(ASIDE_PAUSED, hook, user, from);
+	return from;
 }
 
 TimestampTz

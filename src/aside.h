@@ -26,6 +26,7 @@ typedef enum AsideWhy
 	ASIDE_RETRY,				/* an attempt has failed */
 	ASIDE_HOST,					/* its host does not work, or takes no more for now */
 	ASIDE_PAUSED,				/* its hook, or user, is paused */
+	ASIDE_RESUMED,				/* … and not any more */
 	ASIDE_REPLAY,				/* it was asked for, and is paced */
 	ASIDE_GIVEN_UP				/* it will not be made, unless asked for */
 } AsideWhy;
@@ -37,7 +38,7 @@ typedef struct Aside
 	pg_uuid_t	hook_id;
 	AsideWhy	why;
 	TimestampTz next_at;		/* DT_NOEND: no time is known */
-	int64		place;			/* a strict hook's; -1: none */
+	int64		place;			/* that it keeps in its hook's lane; -1: none */
 	int			attempts;		/* that were made, and count */
 	bool		perhaps_sent;	/* one of them may have arrived */
 	bool		replay;			/* it was asked for; its age counts from then */
@@ -49,12 +50,12 @@ typedef struct Aside
 } Aside;
 
 /*
- * Once, at the start, in a transaction: tell what waits, for each user, and
- * of strict hooks.
+ * Once, at the start, in a transaction: tell what waits, for each user, and of
+ * each hook the places that are kept.
  */
 extern void aside_open(void (*count) (const pg_uuid_t *user, int n),
-					   void (*strict) (const pg_uuid_t *hook, int n, int64 last_place,
-									   TimestampTz first_at));
+					   void (*keep) (const pg_uuid_t *hook, const int64 *places, int n,
+									 TimestampTz first_at));
 
 /* Have a delivery entered, or changed, or taken out; copies what it needs. */
 extern void aside_put(const Aside *aside, const QueuedEvent *event);
@@ -74,12 +75,15 @@ extern TimestampTz aside_due_at(void);
  */
 extern void aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEvent *event));
 
-/* Those of a paused hook, or else user, may go on.  Needs a transaction. */
-extern void aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now);
+/*
+ * Those of a paused hook, or else user, may go on; returns when the first one
+ * does.  Needs a transaction.
+ */
+extern TimestampTz aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now);
 
 /*
- * Those of a strict hook are to be made from now on, in the order of their
- * places; returns when the first one is.  Needs a transaction.
+ * Those of a hook that have kept their places are to be made from now on, in
+ * that order; returns when the first one is.  Needs a transaction.
  */
 extern TimestampTz aside_hurry(const pg_uuid_t *hook, TimestampTz now);
 

@@ -52,21 +52,21 @@ typedef struct Delivery
 	TimestampTz started_at;
 } Delivery;
 
-/* Deliveries of a strict hook that were aside before the hook was loaded. */
-typedef struct StrictAside
+/* Places of a hook's deliveries that were aside before the hook was loaded. */
+typedef struct KeptPlaces
 {
 	pg_uuid_t	hook;			/* key */
 	int			n;
-	int64		last_place;
+	int64	   *places;
 	TimestampTz first_at;
-} StrictAside;
+} KeptPlaces;
 
 static Schedule *schedule = NULL;
 static DatabaseSlot *slot = NULL;
 static MemoryContext deliveries_context = NULL;
 static MemoryContext scratch = NULL;	/* for one message or answer at a time */
 static ResourceOwner owner = NULL;	/* of cryptographic contexts, outside transactions */
-static HTAB *strict_aside = NULL;
+static HTAB *kept_places = NULL;
 static uint64 destination_seed;
 static TimestampTz next_replay = 0;
 
@@ -82,12 +82,13 @@ count_aside(const pg_uuid_t *user, int n)
 }
 
 static void
-remember_strict(const pg_uuid_t *hook, int n, int64 last_place, TimestampTz first_at)
+remember_places(const pg_uuid_t *hook, const int64 *places, int n, TimestampTz first_at)
 {
-	StrictAside *entry = hash_search(strict_aside, hook, HASH_ENTER, NULL);
+	KeptPlaces *entry = hash_search(kept_places, hook, HASH_ENTER, NULL);
 
 	entry->n = n;
-	entry->last_place = last_place;
+	entry->places = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
+	memcpy(entry->places, places, sizeof(int64) * n);
 	entry->first_at = first_at;
 }
 
@@ -95,7 +96,7 @@ void
 delivery_init(void)
 {
 	MemoryContext previous = MemoryContextSwitchTo(TopMemoryContext);
-	HASHCTL		control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(StrictAside)};
+	HASHCTL		control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(KeptPlaces)};
 
 	slot = shared_my_slot();
 	schedule = schedule_create();
@@ -103,11 +104,11 @@ delivery_init(void)
 										   SLAB_DEFAULT_BLOCK_SIZE, sizeof(Delivery));
 	scratch = AllocSetContextCreate(TopMemoryContext, "hooks scratch", ALLOCSET_DEFAULT_SIZES);
 	owner = ResourceOwnerCreate(NULL, "hooks deliveries");
-	strict_aside = hash_create("hooks strict deliveries", 64, &control, HASH_ELEM | HASH_BLOBS);
+	kept_places = hash_create("hooks kept places", 64, &control, HASH_ELEM | HASH_BLOBS);
 	destination_seed = pg_prng_uint64(&pg_global_prng_state);
 	MemoryContextSwitchTo(previous);
 	delivery_reload();
-	aside_open(count_aside, remember_strict);
+	aside_open(count_aside, remember_places);
 }
 
 void
@@ -209,8 +210,7 @@ put_aside(Delivery *delivery, AsideWhy why, TimestampTz until)
 {
 	delivery->kept.why = why;
 	delivery->kept.next_at = until;
-	delivery->kept.place = delivery->scheduled.strict && why != ASIDE_PAUSED
-		? delivery->scheduled.place : -1;
+	delivery->kept.place = delivery->scheduled.keeps_place ? delivery->scheduled.place : -1;
 
 	/* The queue forgets the delivery now, so its cooldown has to be on record. */
 	if (why != ASIDE_GIVEN_UP && delivery->hook->cooldown_seconds > 0 &&
@@ -290,17 +290,18 @@ destination_of(const Hook *hook)
 	return destination;
 }
 
-/* What a strict hook had aside before it was loaded. */
+/* What the hook had aside before it was loaded. */
 static void
-recall_strict(Hook *hook)
+recall_places(Hook *hook)
 {
-	StrictAside *entry;
+	KeptPlaces *entry;
 
-	if (hash_get_num_entries(strict_aside) == 0 ||
-		(entry = hash_search(strict_aside, &hook->id, HASH_FIND, NULL)) == NULL)
+	if (hash_get_num_entries(kept_places) == 0 ||
+		(entry = hash_search(kept_places, &hook->id, HASH_FIND, NULL)) == NULL)
 		return;
-	schedule_recall_aside(&hook->lane, entry->n, entry->last_place, entry->first_at);
-	hash_search(strict_aside, &hook->id, HASH_REMOVE, NULL);
+	schedule_recall_aside(schedule, &hook->lane, entry->places, entry->n, entry->first_at);
+	pfree(entry->places);
+	hash_search(kept_places, &hook->id, HASH_REMOVE, NULL);
 }
 
 static Delivery *
@@ -333,7 +334,7 @@ enter(Delivery *delivery, bool was_aside)
 		.place = was_aside ? kept->place : -1
 	};
 
-	recall_strict(hook);
+	recall_places(hook);
 	schedule_add(schedule, &delivery->scheduled, &order, GetCurrentTimestamp());
 }
 
@@ -367,6 +368,16 @@ find_delivery(Hook *hook, const pg_uuid_t *event_id)
 	return NULL;
 }
 
+/* It will not come back; "hook" is NULL when that is gone. */
+static void
+lose_aside(Hook *hook, const Aside *kept, const QueuedEvent *event)
+{
+	if (hook != NULL)
+		recall_places(hook);
+	schedule_lose_aside(schedule, &event->event.user_id,
+						hook && kept->place >= 0 ? &hook->lane : NULL, kept->place);
+}
+
 void
 delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 {
@@ -386,8 +397,7 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 		kept.last_at = GetCurrentTimestamp();
 		if (kept.error == NULL)
 			kept.error = hook && hook->mistake ? hook->mistake : "hook was disabled";
-		schedule_lose_aside(schedule, &event->event.user_id,
-							hook && aside->place >= 0 ? &hook->lane : NULL);
+		lose_aside(hook, aside, event);
 		aside_put(&kept, event);
 		backlog_close(event);
 		return;
@@ -402,9 +412,9 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 	enter(delivery, true);
 }
 
-/* A strict hook's deliveries that are aside come back now, in their order. */
+/* The hook's deliveries that have kept their places come back now, in their order. */
 static void
-hurry_strict(Hook *hook)
+hurry(Hook *hook)
 {
 	schedule_hurry(schedule, &hook->lane, aside_hurry(&hook->id, GetCurrentTimestamp()));
 }
@@ -420,7 +430,7 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 
 	if (find_delivery(hook, &event->event.id) != NULL)
 		return;					/* it is about to be sent */
-	recall_strict(hook);
+	recall_places(hook);
 	if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
 		place = kept.place;		/* it goes on waiting, for less */
 	else
@@ -442,7 +452,30 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	copy.queued_at = now;
 	aside_put(&kept, &copy);
 	if (place >= 0)
-		hurry_strict(hook);
+		hurry(hook);
+}
+
+/*
+ * What has come meanwhile stays behind what was there first, which now has a
+ * time to come back.  (A request to resume names a user by its event's id,
+ * too, or else a hook.)
+ */
+void
+delivery_resume(const QueuedEvent *request)
+{
+	UserHooks  *user = hooks_of(&request->event.user_id);
+	TimestampTz from = aside_resume(&request->hook_id, &request->event.id, GetCurrentTimestamp());
+
+	for (int i = 0; user != NULL && i < user->nhooks; i++)
+	{
+		Hook	   *hook = user->hooks[i];
+
+		if (memcmp(&hook->id, &request->hook_id, UUID_LEN) != 0 &&
+			memcmp(&hook->user_id, &request->event.id, UUID_LEN) != 0)
+			continue;
+		recall_places(hook);
+		schedule_hurry(schedule, &hook->lane, from);
+	}
 }
 
 static void
@@ -470,7 +503,7 @@ delivery_cancel(const QueuedEvent *request)
 	Aside		kept;
 
 	if (hook != NULL)
-		recall_strict(hook);
+		recall_places(hook);
 	if (delivery != NULL && delivery->scheduled.state == SCHEDULE_IN_FLIGHT)
 		delivery->cancelled = true; /* its answer will be the last one */
 	else if (delivery != NULL)
@@ -483,11 +516,10 @@ delivery_cancel(const QueuedEvent *request)
 			write_log(hook, request, LOG_FAILURE, CANCELLED, GetCurrentTimestamp(), kept.attempts + 1);
 			give_back(hook, &kept);
 		}
-		schedule_lose_aside(schedule, &request->event.user_id,
-							hook && kept.place >= 0 ? &hook->lane : NULL);
+		lose_aside(hook, &kept, request);
 		aside_remove(&id);
 		if (hook != NULL && kept.place >= 0 && kept.attempts > 0)
-			hurry_strict(hook); /* the others have waited for it */
+			hurry(hook);		/* the others have waited for it */
 	}
 }
 
@@ -669,7 +701,7 @@ take_turn(Delivery *delivery)
 		fail_unsent(delivery, expired(hook));
 	else if (hook->paused)
 	{
-		schedule_count_aside(schedule, &hook->user_id, 1);
+		schedule_pause(schedule, &delivery->scheduled);
 		schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 		put_aside(delivery, ASIDE_PAUSED, DT_NOEND);
 	}
@@ -686,6 +718,11 @@ step_aside(Delivery *delivery, TimestampTz until)
 	TimestampTz expires = hook->action ? expires_at(delivery) : DT_NOEND;
 	const char *error;
 
+	if (TIMESTAMP_IS_NOEND(until))
+	{
+		put_aside(delivery, ASIDE_PAUSED, DT_NOEND);	/* behind one that is */
+		return;
+	}
 	if (now <= expires)
 	{
 		put_aside(delivery, ASIDE_HOST, Min(until, expires + 1));
@@ -695,7 +732,10 @@ step_aside(Delivery *delivery, TimestampTz until)
 	shared_count(slot, STAT_FAILED, 1);
 	write_log(hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
-	schedule_lose_aside(schedule, &hook->user_id, delivery->scheduled.strict ? &hook->lane : NULL);
+	schedule_lose_aside(schedule, &hook->user_id,
+						delivery->scheduled.keeps_place ? &hook->lane : NULL,
+						delivery->scheduled.place);
+	delivery->scheduled.keeps_place = false;
 	give_up(delivery);
 }
 

@@ -39,6 +39,9 @@ extern void delivery_replay(Hook *hook, const QueuedEvent *event);
 /* A delivery that was aside is there again; owns the event.  "hook" is NULL when it is gone. */
 extern void delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event);
 
+/* A hook, or user, is not paused any more.  Needs a transaction. */
+extern void delivery_resume(const QueuedEvent *request);
+
 /* Nobody wants the delivery that a request names.  Needs a transaction. */
 extern void delivery_cancel(const QueuedEvent *request);
 

@@ -203,7 +203,7 @@ fulfil(const QueuedEvent *event)
 			cancel(event);
 			break;
 		case QUEUE_RESUME:
-			aside_resume(&event->hook_id, &event->event.id, GetCurrentTimestamp());
+			delivery_resume(event);
 			break;
 		case QUEUE_EVENT:
 			break;

@@ -291,6 +291,7 @@ free_hook_if_unused(Hook *hook)
 		return;
 	mark_clean(hook);
 	health_forget(hook);
+	schedule_forget_lane(&hook->lane);
 	MemoryContextDelete(hook->context);
 	pfree(hook);
 }
@@ -488,7 +489,7 @@ hooks_forget_unused(TimestampTz now)
 
 		for (int i = 0; i < user->nhooks && !busy; i++)
 			busy = user->hooks[i]->dirty || user->hooks[i]->health.dirty ||
-				user->hooks[i]->lane.aside > 0 || !dlist_is_empty(&user->hooks[i]->deliveries);
+				user->hooks[i]->lane.aside.n > 0 || !dlist_is_empty(&user->hooks[i]->deliveries);
 		if (busy)
 			continue;
 

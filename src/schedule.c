@@ -67,6 +67,7 @@ struct ScheduleUser
 	pairingheap lanes;			/* open ones, by the age of their first delivery */
 	dlist_node	ring_link;
 	bool		in_ring;
+	int			ring;			/* … of this class */
 	pairingheap_node by_in_flight;	/* with "sated" */
 	bool		sated;			/* has something to start, but its fill in flight */
 	TimestampTz joined_at;
@@ -106,6 +107,7 @@ typedef struct DestinationEntry
 
 struct Schedule
 {
+	MemoryContext context;
 	ScheduleLimits limits;
 
 	/*
@@ -181,6 +183,7 @@ schedule_create(void)
 	HASHCTL		destinations = {.keysize = sizeof(uint64), .entrysize = sizeof(DestinationEntry),
 	.hcxt = CurrentMemoryContext};
 
+	schedule->context = CurrentMemoryContext;
 	schedule->users = hash_create("hooks users", 256, &users,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	schedule->hosts = hash_create("hooks hosts", 256, &hosts,
@@ -320,14 +323,29 @@ typedef enum Turn
 	TURN_KEPT					/* at the front */
 } Turn;
 
-/* A user with something to start joins the ring of its class. */
+/*
+ * A user with something to start joins the ring of its class, or changes to a
+ * more urgent one.
+ */
 static void
 user_ready(Schedule *schedule, ScheduleUser *user, Turn turn)
 {
 	dlist_head *ring;
+	int			class;
 
-	if (user->in_ring || pairingheap_is_empty(&user->lanes))
+	if (pairingheap_is_empty(&user->lanes))
 		return;
+	class = first_of_lane(first_lane(user))->class;
+	ring = &schedule->rings[class];
+	if (user->in_ring)
+	{
+		if (class >= user->ring)
+			return;
+		dlist_delete(&user->ring_link);
+		dlist_push_tail(ring, &user->ring_link);
+		user->ring = class;
+		return;
+	}
 	if (!user_may_start(schedule, user))
 	{
 		if (!user->sated)
@@ -336,7 +354,7 @@ user_ready(Schedule *schedule, ScheduleUser *user, Turn turn)
 		return;
 	}
 	user_leaves_sated(schedule, user);
-	ring = &schedule->rings[first_of_lane(first_lane(user))->class];
+	user->ring = class;
 	if (turn == TURN_KEPT)
 		dlist_push_head(ring, &user->ring_link);
 	else
@@ -429,7 +447,7 @@ uproot_lane(ScheduleLane *lane)
 		case LANE_AT_GATE:
 			dlist_delete(&lane->wait_link);
 			break;
-		case LANE_PAUSED:
+		case LANE_STUCK:
 		case LANE_EMPTY:
 			break;
 	}
@@ -443,11 +461,11 @@ release_lane(ScheduleLane *lane)
 	if (lane->waiting > 0 || lane->in_flight > 0)
 		return;
 	lane->user = NULL;
-	if (lane->aside == 0)
+	if (lane->aside.n == 0)
 		lane->next_place = 0;
 }
 
-/* Enter a strict hook's delivery at its place; new ones are the last. */
+/* Enter a delivery at its place; new ones are the last. */
 static void
 insert_by_place(ScheduleLane *lane, Scheduled *delivery)
 {
@@ -472,23 +490,19 @@ insert_by_place(ScheduleLane *lane, Scheduled *delivery)
 		dlist_insert_after(after, &delivery->link);
 }
 
-/* A strict hook's delivery is aside, at its place, until about then. */
-static void
-go_aside(ScheduleLane *lane, int64 place, TimestampTz until)
+/*
+ * A delivery is aside until about then, and keeps its place.  Returns when it
+ * is to come: in the order of places, as far as there is a time.
+ */
+static TimestampTz
+keep_place(Schedule *schedule, Scheduled *delivery, TimestampTz until)
 {
-	lane->aside_from = lane->aside == 0 ? place : Min(lane->aside_from, place);
-	lane->first_at = lane->aside == 0 ? until : Max(lane->first_at, until);
-	lane->aside++;
-}
+	ScheduleLane *lane = delivery->lane;
 
-/* … and no longer.  They mostly come back in order. */
-static void
-come_back(ScheduleLane *lane, int64 place)
-{
-	if (lane->aside > 0)
-		lane->aside--;
-	if (lane->aside_from == place)
-		lane->aside_from++;
+	delivery->keeps_place = true;
+	lane->first_at = lane->aside.n == 0 ? until : Max(lane->first_at, until);
+	places_add(&lane->aside, delivery->place, schedule->context);
+	return TIMESTAMP_IS_NOEND(until) ? until : until + delivery->place;
 }
 
 static ScheduleGate *
@@ -539,7 +553,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
 	delivery->concurrency = order->strict ? 1 : order->concurrency;
 	delivery->strict = order->strict;
-	delivery->was_aside = order->was_aside;
+	delivery->keeps_place = false;
 	delivery->probe = false;
 	delivery->state = SCHEDULE_READY;
 
@@ -549,8 +563,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	{
 		delivery->place = order->place;
 		lane->next_place = Max(lane->next_place, order->place + 1);
-		if (order->was_aside)
-			come_back(lane, order->place);
+		places_remove(&lane->aside, order->place);
 	}
 	else
 		delivery->place = lane->next_place++;
@@ -563,10 +576,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	/* It may become the first one, or be what that has been waiting for. */
 	if (order->was_aside && lane->state != LANE_BUSY)
 		uproot_lane(lane);
-	if (order->strict)
-		insert_by_place(lane, delivery);
-	else
-		dlist_push_tail(&lane->line, &delivery->link);
+	insert_by_place(lane, delivery);
 	if (lane->state == LANE_EMPTY)
 		open_lane(schedule, lane);
 }
@@ -767,7 +777,8 @@ release_destination(Schedule *schedule, ScheduleGate *gate)
 }
 
 static void
-step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleStep *step)
+step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, bool keeps_place,
+		   ScheduleStep *step)
 {
 	Scheduled  *delivery = first_of_lane(lane);
 	ScheduleUser *user = lane->user;
@@ -775,11 +786,8 @@ step_aside(Schedule *schedule, ScheduleLane *lane, TimestampTz until, ScheduleSt
 	leave_lane(schedule, lane);
 	delivery->state = SCHEDULE_OUT;
 	user->aside++;
-	if (delivery->strict)
-	{
-		go_aside(lane, delivery->place, until);
-		until += delivery->place;
-	}
+	if (keeps_place)
+		until = keep_place(schedule, delivery, until);
 	delivery->host->deliveries--;
 	release_host(schedule, delivery->host);
 
@@ -830,14 +838,14 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 }
 
 /*
- * Is there, or might there be, one aside that comes before this strict hook's
- * delivery?  Then it cannot start, not even when all should have come back by
- * now: clocks jump, and not all of them come at once.
+ * Has one that comes before this delivery kept its place?  Then it cannot
+ * start, not even when all should have come back by now: clocks jump, and not
+ * all of them come at once.
  */
 static bool
 is_behind(const ScheduleLane *lane, const Scheduled *delivery)
 {
-	return delivery->strict && lane->aside > 0 && delivery->place >= lane->aside_from;
+	return lane->aside.n > 0 && delivery->place > places_least(&lane->aside);
 }
 
 /*
@@ -913,10 +921,10 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 	{
 		if (lane->first_at > schedule->now && may_step_aside(schedule, lane))
 		{
-			step_aside(schedule, lane, lane->first_at, step);
+			step_aside(schedule, lane, lane->first_at, true, step);
 			return true;
 		}
-		lane->state = LANE_PAUSED;	/* until one comes back, or is lost */
+		lane->state = LANE_STUCK;	/* until one comes back, or is lost */
 		user_ready(schedule, user, TURN_KEPT);
 		return false;
 	}
@@ -942,7 +950,7 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 		gate->aside_until = opens;
 		if (!delivery->strict)
 			opens += gate->aside_n++;
-		step_aside(schedule, lane, opens, step);
+		step_aside(schedule, lane, opens, delivery->strict, step);
 		return true;
 	}
 	wait_at_gate(schedule, lane, gate);
@@ -1011,8 +1019,15 @@ schedule_again(Schedule *schedule, Scheduled *delivery, TimestampTz at)
 	lane->user->aside++;
 	if (!delivery->strict)
 		return at;
-	go_aside(lane, delivery->place, at + schedule->set_back);
-	return at + delivery->place;
+	return callers_time(schedule, keep_place(schedule, delivery, at + schedule->set_back));
+}
+
+void
+schedule_pause(Schedule *schedule, Scheduled *delivery)
+{
+	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
+	delivery->lane->user->aside++;
+	(void) keep_place(schedule, delivery, DT_NOEND);
 }
 
 void
@@ -1078,6 +1093,7 @@ schedule_withdraw(Schedule *schedule, Scheduled *delivery)
 	else if (lane->state == LANE_EMPTY)
 		open_lane(schedule, lane);
 	release_lane(lane);
+	user_ready(schedule, user, TURN_KEPT);
 	forget_user_if_gone(schedule, user);
 }
 
@@ -1091,11 +1107,14 @@ schedule_count_aside(Schedule *schedule, const pg_uuid_t *id, int n)
 }
 
 void
-schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at)
+schedule_recall_aside(Schedule *schedule, ScheduleLane *lane, const int64 *places, int n,
+					  TimestampTz first_at)
 {
-	lane->aside = n;
-	lane->aside_from = 0;		/* wherever they are */
-	lane->next_place = last_place + 1;
+	for (int i = 0; i < n; i++)
+	{
+		places_add(&lane->aside, places[i], schedule->context);
+		lane->next_place = Max(lane->next_place, places[i] + 1);
+	}
 	lane->first_at = first_at;
 }
 
@@ -1106,18 +1125,24 @@ schedule_hurry(Schedule *schedule, ScheduleLane *lane, TimestampTz at)
 }
 
 void
-schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane)
+schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane, int64 place)
 {
 	if (lane != NULL)
 	{
-		if (lane->aside > 0)
-			lane->aside--;
-		if (lane->state == LANE_PAUSED)
+		places_remove(&lane->aside, place);
+		if (lane->state == LANE_STUCK)
 			open_lane(schedule, lane);
 		else if (lane->state == LANE_EMPTY)
 			release_lane(lane);
 	}
 	schedule_count_aside(schedule, user, -1);
+}
+
+void
+schedule_forget_lane(ScheduleLane *lane)
+{
+	Assert(lane->waiting == 0 && lane->in_flight == 0);
+	places_clear(&lane->aside);
 }
 
 void
@@ -1201,4 +1226,12 @@ schedule_user_waiting(const Schedule *schedule, const pg_uuid_t *id)
 	ScheduleUser *user = hash_search(schedule->users, id, HASH_FIND, NULL);
 
 	return user ? user->waiting : 0;
+}
+
+int
+schedule_user_aside(const Schedule *schedule, const pg_uuid_t *id)
+{
+	ScheduleUser *user = hash_search(schedule->users, id, HASH_FIND, NULL);
+
+	return user ? user->aside : 0;
 }

@@ -22,11 +22,13 @@
  * back with the time when to come again, and counts how much of a user's
  * deliveries are aside.
  *
- * A strict hook has one request under way at most and waits for its own
- * retries: until then all that follows steps aside as well, in its order.
- * Nothing of it starts while one with a lower place is aside, whatever the
- * clock says: so whoever takes a delivery with a place out of what is aside
- * adds it here again, or says that it is lost.
+ * Some deliveries keep their places in their hook's lane while they are aside,
+ * and all that follows waits for them, or steps aside as well, keeping its
+ * place.  So do those of strict hooks, which have one request under way at
+ * most and wait for their own retries, and those of paused hooks, which later
+ * go on where they were.  Nothing starts while one with a lower place is
+ * aside, whatever the clock says: so whoever takes a delivery with a place out
+ * of what is aside adds it here again, or says that it is lost.
  *
  * Every delivery is in one state; only the functions here move it to another.
  * Pure: time comes from the caller, in microseconds.
@@ -40,6 +42,7 @@
 #include "lib/pairingheap.h"
 
 #include "event.h"
+#include "places.h"
 
 /* Whatever has to wait for longer than this steps aside. */
 #define SCHEDULE_PATIENCE (2 * USECS_PER_SEC)
@@ -71,7 +74,7 @@ typedef enum ScheduleLaneState
 	LANE_OPEN,					/* its first delivery waits for the user's turn */
 	LANE_BUSY,					/* the hook has its fill of requests under way */
 	LANE_AT_GATE,				/* its host or destination takes none */
-	LANE_PAUSED					/* strict, waits for what is aside, and cannot step aside */
+	LANE_STUCK					/* waits for what is aside, and cannot step aside */
 } ScheduleLaneState;
 
 /* A hook's lane; part of the caller's own struct, all zero at first. */
@@ -85,11 +88,10 @@ typedef struct ScheduleLane
 	pairingheap_node by_age;	/* with LANE_OPEN */
 	dlist_node	wait_link;		/* with LANE_BUSY and LANE_AT_GATE */
 
-	/* A strict hook's deliveries keep their places while they are aside. */
+	/* Deliveries have places; some keep them while they are aside. */
 	int64		next_place;
-	int			aside;			/* that will come back */
-	int64		aside_from;		/* none of these has a lower place */
-	TimestampTz first_at;		/* when they come back, if all goes well */
+	Places		aside;			/* of those that do, and will come back … */
+	TimestampTz first_at;		/* … then, if all goes well; DT_NOEND: nobody knows */
 } ScheduleLane;
 
 /* What the schedule knows of a delivery; part of the caller's own struct. */
@@ -100,12 +102,12 @@ typedef struct Scheduled
 	ScheduleGate *host;
 	uint64		destination;
 	uint64		number;			/* counts deliveries as they come */
-	int64		place;			/* of a strict hook's */
+	int64		place;			/* in its lane */
 	int			class;
 	int			cost;
 	int			concurrency;
 	bool		strict;
-	bool		was_aside;
+	bool		keeps_place;	/* while it is aside */
 	bool		probe;
 	ScheduleState state;
 } Scheduled;
@@ -123,8 +125,7 @@ typedef struct ScheduleOrder
 	bool		strict;
 	bool		again;			/* a retry or a replay */
 	bool		was_aside;		/* and counted as such */
-	int64		place;			/* of one that got one when it was aside, be its hook
-								 * still strict or not; -1: a new one */
+	int64		place;			/* of one that has kept it while it was aside, -1: a new one */
 } ScheduleOrder;
 
 /* What there is to do about a delivery. */
@@ -132,7 +133,7 @@ typedef struct ScheduleStep
 {
 	Scheduled  *delivery;
 	bool		aside;			/* it is out of the schedule, and counted as aside */
-	TimestampTz until;			/* … when it is to come back */
+	TimestampTz until;			/* … when it is to come back; DT_NOEND: as what it waits for */
 } ScheduleStep;
 
 /* What an attempt has shown of its host. */
@@ -154,7 +155,7 @@ extern void schedule_set_limits(Schedule *schedule, ScheduleLimits limits);
  */
 extern void schedule_set_back(Schedule *schedule, int64 by);
 
-/* A delivery that is ready: to the end of its lane (a strict hook's: to its place). */
+/* A delivery that is ready: to its place, or the end of its lane. */
 extern void schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order,
 						 TimestampTz now);
 
@@ -174,23 +175,34 @@ extern void schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResul
  */
 extern TimestampTz schedule_again(Schedule *schedule, Scheduled *delivery, TimestampTz at);
 
+/*
+ * It was started, but must not be now: it is aside for as long as it takes, at
+ * its place, and all that follows with it.  To be called before schedule_done().
+ */
+extern void schedule_pause(Schedule *schedule, Scheduled *delivery);
+
 /* A delivery that waits in its lane is not to be made. */
 extern void schedule_withdraw(Schedule *schedule, Scheduled *delivery);
 
 /* So many more deliveries of the user, or fewer, are aside than the schedule knows of. */
 extern void schedule_count_aside(Schedule *schedule, const pg_uuid_t *user, int n);
 
-/* … of a strict hook's: the last one's place, and when the first one comes back. */
-extern void schedule_recall_aside(ScheduleLane *lane, int n, int64 last_place, TimestampTz first_at);
+/* … of a lane, with their places, and when the first one comes back. */
+extern void schedule_recall_aside(Schedule *schedule, ScheduleLane *lane, const int64 *places, int n,
+								  TimestampTz first_at);
 
-/* What a strict hook has aside comes back from then on, sooner than was said. */
+/* What has kept its place comes back from then on, sooner than was said. */
 extern void schedule_hurry(Schedule *schedule, ScheduleLane *lane, TimestampTz at);
 
 /*
- * A delivery of the user that was aside will not come back; "lane" if it had a
- * place.  What has been waiting for it may start.
+ * A delivery of the user that was aside will not come back; "lane" if it had
+ * kept this place there.  What has been waiting for it may start.
  */
-extern void schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane);
+extern void schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lane,
+								int64 place);
+
+/* The lane, which has no deliveries, is about to be freed. */
+extern void schedule_forget_lane(ScheduleLane *lane);
 
 /*
  * An answer, of a delivery in flight, tells of its destination's limits: so
@@ -207,5 +219,8 @@ extern void schedule_forget(Schedule *schedule, TimestampTz now);
 extern int	schedule_waiting(const Schedule *schedule);
 extern int	schedule_in_flight(const Schedule *schedule);
 extern int	schedule_user_waiting(const Schedule *schedule, const pg_uuid_t *user);
+
+/* Deliveries of the user that are aside. */
+extern int	schedule_user_aside(const Schedule *schedule, const pg_uuid_t *user);
 
 #endif							/* HOOKS_SCHEDULE_H */

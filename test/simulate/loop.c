@@ -324,7 +324,7 @@ load_page(Sim *sim)
 			continue;
 		}
 		schedule_lose_aside(sim->schedule, &delivery->hook->user->id,
-							delivery->place >= 0 ? &delivery->hook->lane : NULL);
+							delivery->place >= 0 ? &delivery->hook->lane : NULL, delivery->place);
 		model_lose_aside(sim, delivery);
 		end(sim, delivery);
 	}
@@ -339,6 +339,14 @@ static void
 start(Sim *sim, SimDelivery *delivery)
 {
 	model_start(sim, delivery);
+	if (delivery->hook->paused)
+	{
+		schedule_pause(sim->schedule, &delivery->scheduled);
+		model_pause(sim, delivery);
+		done(sim, delivery, SCHEDULE_UNSENT);
+		put_aside(sim, delivery, DT_NOEND);
+		return;
+	}
 	if (clock_now(sim) > delivery->event_time + delivery->hook->policy.max_age ||
 		(sim->chances.unsent > 0 && one_in(sim, 300)))
 	{
@@ -347,6 +355,7 @@ start(Sim *sim, SimDelivery *delivery)
 		end(sim, delivery);
 		return;
 	}
+	model_send(sim, delivery);
 	delivery->attempts++;
 	sim->attempts++;
 	world_request(sim, delivery);
@@ -418,11 +427,10 @@ create_schedule(Sim *sim)
 	dlist_init(&sim->log);
 }
 
-/* What the table of those aside says of a strict hook. */
+/* What the table of those aside says of the places that are kept of a hook. */
 typedef struct Recalled
 {
-	int			n;
-	int64		last_place;
+	Places		places;
 	TimestampTz first_at;
 } Recalled;
 
@@ -452,9 +460,9 @@ recall_aside(Sim *sim)
 		model_recall_aside(sim, delivery);
 		if (delivery->place < 0)
 			continue;
-		if (recalled->n++ == 0 || recalled->first_at > delivery->next_at)
+		if (recalled->places.n == 0 || recalled->first_at > delivery->next_at)
 			recalled->first_at = delivery->next_at;
-		recalled->last_place = Max(recalled->last_place, delivery->place);
+		places_add(&recalled->places, delivery->place, CurrentMemoryContext);
 	}
 	for (int i = 0; i < sim->nusers; i++)
 	{
@@ -463,9 +471,13 @@ recall_aside(Sim *sim)
 	}
 	for (int i = 0; i < sim->nhooks; i++)
 	{
-		if (of_hook[i].n > 0)
-			schedule_recall_aside(&sim->hooks[i].lane, of_hook[i].n, of_hook[i].last_place,
-								  of_hook[i].first_at);
+		Recalled   *recalled = &of_hook[i];
+
+		if (recalled->places.n > 0)
+			schedule_recall_aside(sim->schedule, &sim->hooks[i].lane,
+								  recalled->places.list + recalled->places.first,
+								  recalled->places.n, recalled->first_at);
+		places_clear(&recalled->places);
 	}
 	pfree(of_user);
 	pfree(of_hook);
@@ -484,6 +496,42 @@ crash(Sim *sim)
 		if (sim->deliveries[i]->durable == DELIVERY_QUEUED)
 			add(sim, sim->deliveries[i], false);
 	}
+}
+
+/* What was put aside for no time goes on, in its order. */
+static void
+resume(Sim *sim, SimHook *hook)
+{
+	TimestampTz now = clock_now(sim);
+	int64		n = 0;
+	dlist_iter	iter;
+
+	hook->paused = false;
+	dlist_foreach(iter, &hook->live)
+	{
+		SimDelivery *delivery = dlist_container(SimDelivery, live_link, iter.cur);
+
+		if (delivery->state != DELIVERY_ASIDE || !TIMESTAMP_IS_NOEND(delivery->next_at))
+			continue;
+		delivery->next_at = now + n++;
+		if (delivery->durable != DELIVERY_ASIDE ||
+			!TIMESTAMP_IS_NOEND(delivery->durable_next_at))
+			continue;
+		pairingheap_remove(&sim->aside, &delivery->aside_node);
+		delivery->durable_next_at = delivery->next_at;
+		pairingheap_add(&sim->aside, &delivery->aside_node);
+	}
+	schedule_hurry(sim->schedule, &hook->lane, now);
+	TRACE2("hook %lld goes on, with %lld aside", hook->number, n);
+}
+
+static void
+pause_or_resume(Sim *sim, SimHook *hook)
+{
+	if (hook->paused)
+		resume(sim, hook);
+	else
+		hook->paused = true;
 }
 
 static void
@@ -535,6 +583,8 @@ trouble(Sim *sim)
 	}
 	if (happens(sim, sim->chances.change))
 		world_change_hook(sim, &sim->hooks[draw(sim, sim->nhooks)]);
+	if (happens(sim, sim->chances.pause))
+		pause_or_resume(sim, &sim->hooks[draw(sim, sim->nhooks)]);
 	if (happens(sim, sim->chances.forget))
 	{
 		schedule_forget(sim->schedule, clock_now(sim));
@@ -560,9 +610,13 @@ next_time(Sim *sim)
 		next = Min(next, pairingheap_container(SimDelivery, answer_node,
 											   pairingheap_first(&sim->answers))->answer_vt);
 	if (!pairingheap_is_empty(&sim->aside))
-		next = Min(next, pairingheap_container(SimDelivery, aside_node,
-											   pairingheap_first(&sim->aside))->durable_next_at -
-				   sim->offset);
+	{
+		TimestampTz first = pairingheap_container(SimDelivery, aside_node,
+												  pairingheap_first(&sim->aside))->durable_next_at;
+
+		if (!TIMESTAMP_IS_NOEND(first))
+			next = Min(next, first - sim->offset);
+	}
 	if (!TIMESTAMP_IS_NOEND(wake_at))
 		next = Min(next, wake_at - sim->offset);
 	if (!dlist_is_empty(&sim->log))
@@ -608,7 +662,10 @@ loop_run(Sim *sim)
 			{
 				sim->quiet_vt = sim->vt + 1;
 				for (int i = 0; i < sim->nhooks; i++)
+				{
 					sim->hooks[i].disabled = false;
+					resume(sim, &sim->hooks[i]);
+				}
 			}
 		}
 		start_all(sim);

@@ -168,6 +168,25 @@ has_its_fill(const Sim *sim, const SimDelivery *delivery)
 		in_flight >= sim->limits.per_user - sim->limits.per_user / 4;
 }
 
+/* Is one aside that comes before it, and has kept its place? */
+static bool
+is_behind(const SimDelivery *delivery)
+{
+	dlist_iter	iter;
+
+	if (delivery->hook->aside == 0)
+		return false;
+	dlist_foreach(iter, &delivery->hook->live)
+	{
+		SimDelivery *other = dlist_container(SimDelivery, live_link, iter.cur);
+
+		if (other->state == DELIVERY_ASIDE && other->place >= 0 &&
+			other->place < delivery->scheduled.place)
+			return true;
+	}
+	return false;
+}
+
 /*
  * May the first delivery of a hook start, as far as it is not up to its user?
  * Else *until is when that changes, DT_NOEND for something that has to end.
@@ -180,7 +199,7 @@ head_may_start(const Sim *sim, const SimDelivery *delivery, TimestampTz *until)
 	const SimDestination *destination = delivery->destination;
 
 	*until = DT_NOEND;
-	if (delivery->strict && (hook->aside > 0 || hook->in_flight > 0))
+	if (is_behind(delivery) || (delivery->strict && hook->in_flight > 0))
 		return false;
 	if (has_its_fill(sim, delivery))
 		return false;
@@ -309,14 +328,15 @@ enter_line(SimDelivery *delivery)
 	SimHook    *hook = delivery->hook;
 	dlist_node *before;
 
-	if (!delivery->strict || dlist_is_empty(&hook->line))
+	if (dlist_is_empty(&hook->line))
 	{
 		dlist_push_tail(&hook->line, &delivery->line_link);
 		return;
 	}
 	for (before = dlist_tail_node(&hook->line);; before = dlist_prev_node(&hook->line, before))
 	{
-		if (dlist_container(SimDelivery, line_link, before)->number < delivery->number)
+		if (dlist_container(SimDelivery, line_link, before)->scheduled.place <
+			delivery->scheduled.place)
 		{
 			dlist_insert_after(before, &delivery->line_link);
 			return;
@@ -445,7 +465,6 @@ check_fairness(Sim *sim, SimDelivery *delivery)
 	served->eligible = false;
 	if (sim->nusers > FEW_USERS)
 		return;
-	served->cost_started += cost;
 	for (int i = 0; i < sim->nusers; i++)
 	{
 		SimUser    *user = &sim->users[i];
@@ -458,25 +477,34 @@ check_fairness(Sim *sim, SimDelivery *delivery)
 			  (long long) served->cost_started, user->number, (long long) user->cost_started);
 		if (!user->eligible)
 			continue;
+
+		/* It may take so many turns until somebody looks for room. */
+		if ((!sim->contest || sim->narrow) && user->turns_since++ < LOOK_AROUND)
+			continue;
 		user->served_since += cost;
 		if (class >= class_of_user(user))
 			user->served[served->number] += cost;
 
 		/* Those of a lower class come now and then, because they have waited. */
 		CHECK(user->served[served->number] <= (sim->max_cost + 1) *
-			  (class > class_of_user(user) ? 3 + (sim->vt - user->eligible_since) / AGEING : 3) +
-			  (sim->contest && !sim->narrow ? 0 : LOOK_AROUND * 4),
+			  (class > class_of_user(user) ? 3 + (sim->vt - user->eligible_since) / AGEING : 3),
 			  "user %d has got %lld while user %d waited", served->number,
 			  (long long) user->served[served->number], user->number);
 		CHECK(sim->vt - user->eligible_since < TURN * (sim->max_cost + 1) ||
-			  user->served_since < (sim->max_cost + 1) * 4 * sim->nusers +
-			  (sim->contest && !sim->narrow ? 0 : LOOK_AROUND * 16),
+			  user->served_since < (sim->max_cost + 1) * 4 * sim->nusers,
 			  "user %d waits since %lld us, while others got %lld", user->number,
 			  (long long) (sim->vt - user->eligible_since), (long long) user->served_since);
 		CHECK(!sim->contest || sim->narrow || sim->vt - user->alone_since < TURN,
 			  "user %d, alone with its class, waits since %lld us", user->number,
 			  (long long) (sim->vt - user->alone_since));
 	}
+}
+
+/* What was started is sent, which takes a while of which the others get nothing. */
+void
+model_send(Sim *sim, SimDelivery *delivery)
+{
+	check_fairness(sim, delivery);
 }
 
 void
@@ -517,7 +545,7 @@ model_start(Sim *sim, SimDelivery *delivery)
 	CHECK(head_may_start(sim, delivery, &until) || delivery->strict,
 		  "delivery %lld may not start", (long long) delivery->number);
 	check_order_of_user(sim, delivery);
-	check_fairness(sim, delivery);
+	user->cost_started += cost_of(delivery);
 
 	leave_line(sim, delivery);
 	delivery->state = DELIVERY_FLYING;
@@ -546,12 +574,25 @@ model_start(Sim *sim, SimDelivery *delivery)
 	look_at_head(sim, hook);
 }
 
+/* The delivery is aside, and counted as such. */
+static void
+keep_place(Sim *sim, SimDelivery *delivery)
+{
+	SimHook    *hook = delivery->hook;
+
+	delivery->place = delivery->scheduled.keeps_place ? delivery->scheduled.place : -1;
+	hook->user->aside++;
+	if (delivery->place >= 0)
+		hook->aside++;
+	look_at_aside(sim, hook->user);
+}
+
 void
 model_aside(Sim *sim, SimDelivery *delivery, TimestampTz until)
 {
 	SimHook    *hook = delivery->hook;
 	TimestampTz at;
-	bool		behind = delivery->strict && hook->aside > 0;
+	bool		behind = is_behind(delivery);
 
 	TRACE4("delivery %lld of hook %lld, user %lld: aside for %lld", delivery->number,
 		   hook->number, hook->user->number, until - clock_now(sim));
@@ -560,7 +601,8 @@ model_aside(Sim *sim, SimDelivery *delivery, TimestampTz until)
 		  hook->user->number);
 	CHECK(until > clock_now(sim), "delivery %lld is to come back in the past",
 		  (long long) delivery->number);
-	CHECK(until - clock_now(sim) <= LONGEST_DELAY + sim->jumped_back,
+	CHECK(TIMESTAMP_IS_NOEND(until) ? behind :
+		  until - clock_now(sim) <= LONGEST_DELAY + sim->jumped_back,
 		  "delivery %lld is to come back too late", (long long) delivery->number);
 	CHECK(!head_may_start(sim, delivery, &at), "delivery %lld might start, but is put aside",
 		  (long long) delivery->number);
@@ -569,11 +611,9 @@ model_aside(Sim *sim, SimDelivery *delivery, TimestampTz until)
 
 	leave_line(sim, delivery);
 	delivery->state = DELIVERY_ASIDE;
-	delivery->place = delivery->strict ? delivery->scheduled.place : -1;
-	hook->user->aside++;
-	if (delivery->strict)
-		hook->aside++;
-	look_at_aside(sim, hook->user);
+	CHECK(delivery->scheduled.keeps_place == (delivery->strict || behind),
+		  "delivery %lld keeps its place, or does not", (long long) delivery->number);
+	keep_place(sim, delivery);
 	delivery->host->deliveries--;
 	release_host(sim, delivery->host);
 	look_at_head(sim, hook);
@@ -621,13 +661,17 @@ model_learn(Sim *sim, SimDelivery *delivery, int remaining, int64 renewed_in, in
 void
 model_again(Sim *sim, SimDelivery *delivery)
 {
-	SimHook    *hook = delivery->hook;
+	CHECK(delivery->scheduled.keeps_place == delivery->strict,
+		  "delivery %lld keeps its place, or does not", (long long) delivery->number);
+	keep_place(sim, delivery);
+}
 
-	delivery->place = delivery->strict ? delivery->scheduled.place : -1;
-	hook->user->aside++;
-	if (delivery->strict)
-		hook->aside++;
-	look_at_aside(sim, hook->user);
+void
+model_pause(Sim *sim, SimDelivery *delivery)
+{
+	CHECK(delivery->scheduled.keeps_place, "delivery %lld does not keep its place",
+		  (long long) delivery->number);
+	keep_place(sim, delivery);
 }
 
 void
@@ -758,7 +802,7 @@ model_look(Sim *sim)
 		if (user->eligible && !was)
 		{
 			user->eligible_since = sim->vt;
-			user->served_since = 0;
+			user->served_since = user->turns_since = 0;
 			memset(user->served, 0, sizeof(user->served));
 		}
 	}

@@ -128,6 +128,7 @@ typedef struct SimUser
 	int64		alone_since;	/* … the only one of its class */
 	int64		served_since;	/* cost of all that was started … */
 	int64		served[FEW_USERS];	/* … for users not more urgent */
+	int64		turns_since;	/* … and how many turns others had */
 } SimUser;
 
 typedef struct SimHook
@@ -142,6 +143,7 @@ typedef struct SimHook
 	bool		strict;
 	bool		was_changed;	/* from strict to not, or back */
 	bool		disabled;
+	bool		paused;
 	RetryPolicy policy;
 	int			cooldown;		/* seconds */
 	TimestampTz last_admitted;
@@ -207,6 +209,7 @@ typedef struct SimChances
 	int			limits;
 	int			change;
 	int			forget;
+	int			pause;
 	int			unsent;			/* of a thousand starts */
 } SimChances;
 
@@ -364,7 +367,9 @@ extern void model_start(Sim *sim, SimDelivery *delivery);
 extern void model_aside(Sim *sim, SimDelivery *delivery, TimestampTz until);
 extern void model_learn(Sim *sim, SimDelivery *delivery, int remaining, int64 renewed_in,
 						int64 closed_for);
+extern void model_send(Sim *sim, SimDelivery *delivery);
 extern void model_again(Sim *sim, SimDelivery *delivery);
+extern void model_pause(Sim *sim, SimDelivery *delivery);
 extern void model_done(Sim *sim, SimDelivery *delivery, ScheduleResult result);
 extern void model_withdraw(Sim *sim, SimDelivery *delivery);
 extern void model_lose_aside(Sim *sim, SimDelivery *delivery);

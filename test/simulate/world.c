@@ -169,6 +169,7 @@ world_make(Sim *sim)
 			.limits = one_in(sim, 3) ? 5 : 0,
 			.change = one_in(sim, 3) ? 5 : 0,
 			.forget = one_in(sim, 2) ? (int) draw_magnitude(sim, 1, 200) : 0,
+			.pause = one_in(sim, 3) ? (int) draw_magnitude(sim, 1, 50) : 0,
 			.unsent = one_in(sim, 2) ? (int) draw_magnitude(sim, 1, 100) : 0
 	};
 }

@@ -276,6 +276,48 @@ my %numbered = (concurrency => 1, body_template => 'n={{data.n}}');
 	delete_hooks();
 }
 
+# Many are paused; what comes before, with and after the request to resume them
+# stays behind, though they come back in pages.
+for my $ordering ('relaxed', 'strict')
+{
+	my $hook = add_hook(
+		$node, attempts => 1, url => $receiver->url("/ok?many-$ordering"),
+		config => { %numbered, ordering => $ordering, concurrency => 1 });
+
+	call("pause('$hook')");
+	$node->safe_psql('postgres', event_rows(700));
+	wait_until(sub { states($hook) eq join ' ', ('paused') x 700 }, '700 paused deliveries');
+	$node->safe_psql('postgres',
+		'BEGIN; ' . event_rows(3, first => 701) . "; SELECT hooks.resume('$hook'); " . event_rows(3, first => 704) . '; COMMIT');
+	$node->safe_psql('postgres', event_rows(1, first => $_)) for 707 .. 720;
+	wait_for_logs(720, hook => $hook);
+	is_deeply(bodies("/ok?many-$ordering"), [ map { "n=$_" } 1 .. 720 ],
+		"$ordering: what was paused for long comes before what is new");
+	is(kept($hook), 0, '... and nothing is left');
+	delete_hooks();
+}
+
+# The same over a restart, between two that are paused anew.
+{
+	my $hook = add_hook($node, attempts => 1, url => $receiver->url('/ok?again'), config => { %numbered, concurrency => 1 });
+
+	call("pause('$hook')");
+	$node->safe_psql('postgres', event_rows(20));
+	wait_for_state($hook, join ' ', ('paused') x 20);
+	$node->stop('immediate');
+	$node->start;
+	$node->safe_psql('postgres', event_rows(20, first => 21));
+	wait_for_state($hook, join ' ', ('paused') x 40);
+	$node->safe_psql('postgres', "BEGIN; SELECT hooks.resume('$hook'); SELECT hooks.pause('$hook'); COMMIT");
+	$node->safe_psql('postgres', event_rows(5, first => 41));
+	wait_for_state($hook, join ' ', ('paused') x 45);
+	is(scalar requests('/ok?again'), 0, 'resumed and paused in one transaction is paused');
+	call("resume('$hook')");
+	wait_for_logs(45, hook => $hook);
+	is_deeply(bodies('/ok?again'), [ map { "n=$_" } 1 .. 45 ], 'a pause after a restart, and another one: the order stays');
+	delete_hooks();
+}
+
 # It outlives workers and servers.
 {
 	my $hook = add_hook($node, url => $receiver->url('/ok?outlives'), config => \%numbered);
