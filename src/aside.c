@@ -511,19 +511,29 @@ write_puts(Change **list, int n)
 		arguments, SPI_OK_INSERT);
 }
 
+static Datum
+ids_datum(const pg_uuid_t *ids, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = UUIDPGetDatum(&ids[i]);
+	return PointerGetDatum(construct_array(values, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
 static void
 write_removals(Change **list, int n)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {UUIDARRAYOID};
-	Datum	   *ids = palloc(sizeof(Datum) * Max(n, 1));
+	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * Max(n, 1));
 	Datum		argument;
 
 	if (n == 0)
 		return;
 	for (int i = 0; i < n; i++)
-		ids[i] = UUIDPGetDatum(&list[i]->id);
-	argument = PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+		ids[i] = list[i]->id;
+	argument = ids_datum(ids, n);
 	run(planned(&plan, "DELETE FROM hooks.delivery WHERE id OPERATOR(pg_catalog.=) ANY ($1)",
 				lengthof(types), types),
 		&argument, SPI_OK_DELETE);
@@ -589,13 +599,15 @@ aside_due_at(void)
 }
 
 void
-aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEvent *event))
+aside_load(TimestampTz now, int max, Size max_bytes,
+		   void (*take) (const Aside *aside, QueuedEvent *event))
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {TIMESTAMPTZOID, UUIDOID, INT4OID};
 	Datum		arguments[] = {
 		TimestampTzGetDatum(loaded_at), UUIDPGetDatum(&loaded_id), Int32GetDatum(max)
 	};
+	Size		loaded = 0;
 	uint64		n;
 
 	connect_spi();
@@ -635,11 +647,51 @@ aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEve
 		if (change != NULL)
 			continue;
 		if (row_aside(&row, &aside) && (event = row_event(&row)) != NULL)
+		{
+			loaded += event->size;
 			take(&aside, event);
+		}
+		if (loaded >= max_bytes)
+		{
+			due_at = now;
+			break;
+		}
 	}
 	/* There may be more that are due. */
 	if (n == max && TIMESTAMP_IS_NOEND(due_at))
 		due_at = now;
+	SPI_finish();
+}
+
+void
+aside_load_again(const pg_uuid_t *ids, int n,
+				 void (*take) (const Aside *aside, QueuedEvent *event))
+{
+	static SPIPlanPtr plan = NULL;
+	static const Oid types[] = {UUIDARRAYOID, TIMESTAMPTZOID, UUIDOID};
+	Datum		arguments[lengthof(types)] = {
+		ids_datum(ids, n), TimestampTzGetDatum(loaded_at), UUIDPGetDatum(&loaded_id)
+	};
+
+	connect_spi();
+	run(planned(&plan,
+				"SELECT " COLUMN_LIST " FROM hooks.delivery WHERE id OPERATOR(pg_catalog.=) ANY ($1)"
+				" AND ROW(next_at, id) OPERATOR(pg_catalog.<=) ROW($2, $3)"
+				" ORDER BY next_at, id",
+				lengthof(types), types),
+		arguments, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Row			row;
+		Aside		aside;
+		QueuedEvent *event;
+
+		get_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &row);
+		if (changes != NULL && changes_lookup(changes, *DatumGetUUIDP(row.values[COLUMN_ID])) != NULL)
+			continue;
+		if (row_aside(&row, &aside) && (event = row_event(&row)) != NULL)
+			take(&aside, event);
+	}
 	SPI_finish();
 }
 

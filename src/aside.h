@@ -70,10 +70,18 @@ extern void aside_written(void);
 extern TimestampTz aside_due_at(void);
 
 /*
- * Load up to so many of those whose time has come, in that order, and hand
- * each to take(), which owns the event.  Needs a transaction.
+ * Load up to so many, or so many bytes, of those whose time has come, in that
+ * order, and hand each to take(), which owns the event.  Needs a transaction.
  */
-extern void aside_load(TimestampTz now, int max, void (*take) (const Aside *aside, QueuedEvent *event));
+extern void aside_load(TimestampTz now, int max, Size max_bytes,
+					   void (*take) (const Aside *aside, QueuedEvent *event));
+
+/*
+ * Load some that were loaded, and let go, once more, as far as they are still
+ * there and will not come by themselves.  Needs a transaction.
+ */
+extern void aside_load_again(const pg_uuid_t *ids, int n,
+							 void (*take) (const Aside *aside, QueuedEvent *event));
 
 /*
  * Those of a paused hook, or else user, may go on; returns when the first one

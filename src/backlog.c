@@ -113,6 +113,13 @@ typedef struct Acks
 	int			events;			/* how many of them stand for whole events */
 } Acks;
 
+/* Memory of a user's events. */
+typedef struct UserBytes
+{
+	pg_uuid_t	user;			/* key */
+	Size		bytes;
+} UserBytes;
+
 /* One table's part in reading a range. */
 typedef struct TableScan
 {
@@ -126,7 +133,8 @@ typedef struct TableScan
 
 static MemoryContext backlog_context = NULL;	/* all that is kept */
 static MemoryContext events_context = NULL; /* events that were handed out */
-static Size bytes = 0;			/* … of those that were begun and are open */
+static Size bytes = 0;			/* … of those that were begun and are open … */
+static HTAB *user_bytes = NULL; /* … by user */
 static acked_hash *acked = NULL;	/* until all of the old backlog is read */
 static Acks acks[QUEUE_TABLES];
 
@@ -256,11 +264,13 @@ void
 backlog_open(void)
 {
 	Snapshot	snapshot;
+	HASHCTL		control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(UserBytes)};
 
 	backlog_context = AllocSetContextCreate(TopMemoryContext, "hooks backlog",
 											ALLOCSET_DEFAULT_SIZES);
 	events_context = AllocSetContextCreate(TopMemoryContext, "hooks events",
 										   ALLOCSET_DEFAULT_SIZES);
+	user_bytes = hash_create("hooks memory of users", 256, &control, HASH_ELEM | HASH_BLOBS);
 	acked = acked_create(backlog_context, 1024, NULL);
 
 	/* Before everything: nothing was read. */
@@ -352,11 +362,32 @@ add_ack(const QueuedEvent *event, const pg_uuid_t *hook, bool admitted)
 	a->n++;
 }
 
+/* The event takes memory, or frees it. */
+static void
+count_bytes(const QueuedEvent *event, bool taken)
+{
+	bool		found;
+	UserBytes  *user = hash_search(user_bytes, &event->event.user_id, HASH_ENTER, &found);
+
+	if (!found)
+		user->bytes = 0;
+	if (taken)
+	{
+		bytes += event->size;
+		user->bytes += event->size;
+		return;
+	}
+	bytes -= event->size;
+	user->bytes -= event->size;
+	if (user->bytes == 0)
+		hash_search(user_bytes, &user->user, HASH_REMOVE, NULL);
+}
+
 void
 backlog_begin(QueuedEvent *event)
 {
 	event->open = 1;
-	bytes += event->size;
+	count_bytes(event, true);
 }
 
 void
@@ -371,7 +402,7 @@ backlog_close(QueuedEvent *event)
 	}
 	if (event->place.acked)
 		pfree(event->place.acked);
-	bytes -= event->size;
+	count_bytes(event, false);
 	pfree(event);
 }
 
@@ -379,6 +410,14 @@ Size
 backlog_bytes(void)
 {
 	return bytes;
+}
+
+Size
+backlog_user_bytes(const pg_uuid_t *user)
+{
+	UserBytes  *found = hash_search(user_bytes, user, HASH_FIND, NULL);
+
+	return found ? found->bytes : 0;
 }
 
 void
@@ -660,7 +699,7 @@ backlog_park(QueuedEvent *event)
 	QueuePlace	place = event->place;
 
 	place.queued_at = event->queued_at;
-	bytes -= event->size;
+	count_bytes(event, false);
 	pfree(event);
 	return place;
 }

@@ -75,8 +75,9 @@ extern void backlog_begin(QueuedEvent *event);
  */
 extern void backlog_close(QueuedEvent *event);
 
-/* Memory of events that have open parts. */
+/* Memory of events that have open parts: all, and a user's. */
 extern Size backlog_bytes(void);
+extern Size backlog_user_bytes(const pg_uuid_t *user);
 
 /*
  * Let go of an event that was begun, which stays in the queue, and read it again later, by

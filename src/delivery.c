@@ -950,3 +950,20 @@ delivery_in_flight(void)
 {
 	return schedule_in_flight(schedule);
 }
+
+bool
+delivery_user_awaits(const pg_uuid_t *user)
+{
+	return schedule_user_stuck(schedule, user);
+}
+
+bool
+delivery_is_awaited(const pg_uuid_t *user, const pg_uuid_t *hook_id)
+{
+	Hook	   *hook;
+
+	if (!schedule_user_stuck(schedule, user))
+		return false;
+	hook = hook_find(user, hook_id);
+	return hook != NULL && hook->lane.state == LANE_STUCK;
+}

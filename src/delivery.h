@@ -71,6 +71,10 @@ extern int	delivery_waiting(void);
 extern int	delivery_user_waiting(const pg_uuid_t *user);
 extern int	delivery_in_flight(void);
 
+/* Do some of the user's, or of that hook, wait in memory for others to come back? */
+extern bool delivery_user_awaits(const pg_uuid_t *user);
+extern bool delivery_is_awaited(const pg_uuid_t *user, const pg_uuid_t *hook);
+
 /* Show what waits and is under way in hooks.stat. */
 extern void delivery_show(void);
 

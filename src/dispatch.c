@@ -9,10 +9,8 @@
  * done of it is acknowledged hook by hook, so that a crash repeats only what
  * was under way.
  *
- * A user may have only so many deliveries waiting in memory.  Past that the
- * user's events are parked: they stay in the queue, and only their places are
- * remembered, until there is room.  So one user's flood leaves the others'
- * events no further behind than their own.
+ * What is more than its user may have in memory is parked (parking.h), and
+ * taken again later.
  *
  * An error while an event is matched is this hook's failure: it goes to the
  * log, and the next one is tried.
@@ -21,20 +19,13 @@
  */
 #include "postgres.h"
 
-#include "lib/ilist.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "delivery.h"
 #include "dispatch.h"
 #include "hook.h"
+#include "parking.h"
 #include "shared.h"
-
-/* Deliveries of a user that wait in memory before events are parked; half of it brings them back. */
-#define MAX_WAITING_OF_USER 1000
-
-/* Parked events read at once. */
-#define UNPARK_PAGE 256
 
 /* What was taken and not matched yet. */
 typedef struct Taken
@@ -47,30 +38,17 @@ typedef struct Taken
 	Aside		aside;
 } Taken;
 
-typedef struct ParkedUser
-{
-	pg_uuid_t	user;			/* key */
-	QueuePlace *places;
-	int			first;			/* those before have come back */
-	int			n;
-	int			allocated;
-} ParkedUser;
-
 static DatabaseSlot *slot = NULL;
 static MemoryContext scratch = NULL;	/* for one event at a time */
 static Taken *taken = NULL;
 static int	ntaken = 0;
 static int	taken_allocated = 0;
-static HTAB *parked_users = NULL;
 
 void
 dispatch_init(void)
 {
-	HASHCTL		control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(ParkedUser)};
-
 	slot = shared_my_slot();
 	scratch = AllocSetContextCreate(TopMemoryContext, "hooks matching", ALLOCSET_DEFAULT_SIZES);
-	parked_users = hash_create("hooks parked users", 64, &control, HASH_ELEM | HASH_BLOBS);
 }
 
 /* ----------
@@ -338,89 +316,41 @@ match_event(QueuedEvent *event)
  * ----------
  */
 
-/* Must the event wait in the queue until its user has fewer deliveries waiting? */
-static bool
-must_park(const QueuedEvent *event)
+/* It was parked, and must not be again. */
+static void
+take_parked(QueuedEvent *event)
 {
-	/* Behind others that are parked, to keep the order. */
-	if (hash_get_num_entries(parked_users) > 0 &&
-		hash_search(parked_users, &event->event.user_id, HASH_FIND, NULL) != NULL)
-		return true;
-	return delivery_user_waiting(&event->event.user_id) >= MAX_WAITING_OF_USER;
+	take(event)->parked = true;
+	backlog_begin(event);
 }
 
 static void
-park(QueuedEvent *event)
+take_parked_delivery(const Aside *aside, QueuedEvent *event)
 {
-	bool		found;
-	ParkedUser *user = hash_search(parked_users, &event->event.user_id, HASH_ENTER, &found);
-
-	if (!found)
-	{
-		user->first = user->n = user->allocated = 0;
-		user->places = NULL;
-	}
-	if (user->n == user->allocated)
-	{
-		Size		size;
-
-		user->allocated = user->allocated ? user->allocated * 2 : 256;
-		size = sizeof(QueuePlace) * user->allocated;
-		user->places = user->places ? repalloc_huge(user->places, size)
-			: MemoryContextAllocHuge(TopMemoryContext, size);
-	}
-	user->places[user->n++] = backlog_park(event);
-}
-
-static bool
-may_come_back(const ParkedUser *user)
-{
-	return delivery_user_waiting(&user->user) < MAX_WAITING_OF_USER / 2;
-}
-
-bool
-dispatch_wants_parked(void)
-{
-	HASH_SEQ_STATUS status;
-	ParkedUser *user;
-
-	if (hash_get_num_entries(parked_users) == 0)
-		return false;
-	hash_seq_init(&status, parked_users);
-	while ((user = hash_seq_search(&status)) != NULL)
-	{
-		if (may_come_back(user))
-		{
-			hash_seq_term(&status);
-			return true;
-		}
-	}
-	return false;
+	dispatch_take_back(aside, event);
+	taken[ntaken - 1].parked = true;
 }
 
 void
 dispatch_take_parked(void)
 {
-	HASH_SEQ_STATUS status;
-	ParkedUser *user;
+	parking_take_back(take_parked, take_parked_delivery);
+}
 
-	hash_seq_init(&status, parked_users);
-	while ((user = hash_seq_search(&status)) != NULL)
-	{
-		if (!may_come_back(user))
-			continue;
-		for (int i = 0; i < UNPARK_PAGE && user->first < user->n; i++)
-		{
-			QueuedEvent *event = backlog_unpark(&user->places[user->first++]);
+/* A delivery that was aside is there again. */
+static void
+take_up(Taken *t)
+{
+	QueuedEvent *event = t->event;
 
-			take(event)->parked = true;
-			backlog_begin(event);
-		}
-		if (user->first < user->n)
-			continue;
-		pfree(user->places);
-		hash_search(parked_users, &user->user, HASH_REMOVE, NULL);
-	}
+	if (t->cancelled)
+		pfree(event);
+	else if (!t->parked && parking_of_delivery(&event->event.user_id, &t->aside.hook_id))
+		parking_put_delivery(&t->aside, event);
+	else
+		delivery_return(hook_find(&event->event.user_id, &t->aside.hook_id), &t->aside, event);
+	if (t->aside.error)
+		pfree((char *) t->aside.error);
 }
 
 void
@@ -432,18 +362,11 @@ dispatch_match(void)
 		QueuedEvent *event = t->event;
 
 		if (t->back)
-		{
-			if (t->cancelled)
-				pfree(event);
-			else
-				delivery_return(hook_find(&event->event.user_id, &t->aside.hook_id), &t->aside, event);
-			if (t->aside.error)
-				pfree((char *) t->aside.error);
-		}
+			take_up(t);
 		else if (t->fulfilled)
 			backlog_close(event);
-		else if (!t->parked && must_park(event))
-			park(event);
+		else if (!t->parked && parking_of_event(&event->event.user_id))
+			parking_put_event(event);
 		else
 			match_event(event);
 	}

@@ -35,11 +35,7 @@ extern void dispatch_prepare(void);
 /* Make deliveries of what was taken. */
 extern void dispatch_match(void);
 
-/*
- * Events of users who have very many deliveries waiting are parked: is there
- * one that may come back?  Take some of them; needs a transaction.
- */
-extern bool dispatch_wants_parked(void);
+/* Take some of what was parked, and may come back.  Needs a transaction. */
 extern void dispatch_take_parked(void);
 
 #endif							/* HOOKS_DISPATCH_H */

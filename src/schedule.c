@@ -75,6 +75,7 @@ struct ScheduleUser
 	int			waiting;
 	int			in_flight;
 	int			aside;
+	int			stuck;			/* lanes */
 };
 
 /* What many lanes may have to wait for: a host, or a destination's own limits. */
@@ -270,7 +271,7 @@ find_user(Schedule *schedule, const pg_uuid_t *id)
 		user->sated = false;
 		user->joined_at = 0;
 		user->deficit = 0;
-		user->waiting = user->in_flight = user->aside = 0;
+		user->waiting = user->in_flight = user->aside = user->stuck = 0;
 	}
 	return user;
 }
@@ -448,6 +449,8 @@ uproot_lane(ScheduleLane *lane)
 			dlist_delete(&lane->wait_link);
 			break;
 		case LANE_STUCK:
+			lane->user->stuck--;
+			break;
 		case LANE_EMPTY:
 			break;
 	}
@@ -925,6 +928,7 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 			return true;
 		}
 		lane->state = LANE_STUCK;	/* until one comes back, or is lost */
+		user->stuck++;
 		user_ready(schedule, user, TURN_KEPT);
 		return false;
 	}
@@ -1131,7 +1135,10 @@ schedule_lose_aside(Schedule *schedule, const pg_uuid_t *user, ScheduleLane *lan
 	{
 		places_remove(&lane->aside, place);
 		if (lane->state == LANE_STUCK)
+		{
+			uproot_lane(lane);
 			open_lane(schedule, lane);
+		}
 		else if (lane->state == LANE_EMPTY)
 			release_lane(lane);
 	}
@@ -1226,6 +1233,14 @@ schedule_user_waiting(const Schedule *schedule, const pg_uuid_t *id)
 	ScheduleUser *user = hash_search(schedule->users, id, HASH_FIND, NULL);
 
 	return user ? user->waiting : 0;
+}
+
+bool
+schedule_user_stuck(const Schedule *schedule, const pg_uuid_t *id)
+{
+	ScheduleUser *user = hash_search(schedule->users, id, HASH_FIND, NULL);
+
+	return user != NULL && user->stuck > 0;
 }
 
 int

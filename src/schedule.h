@@ -220,6 +220,9 @@ extern int	schedule_waiting(const Schedule *schedule);
 extern int	schedule_in_flight(const Schedule *schedule);
 extern int	schedule_user_waiting(const Schedule *schedule, const pg_uuid_t *user);
 
+/* Has the user lanes that are stuck? */
+extern bool schedule_user_stuck(const Schedule *schedule, const pg_uuid_t *user);
+
 /* Deliveries of the user that are aside. */
 extern int	schedule_user_aside(const Schedule *schedule, const pg_uuid_t *user);
 

@@ -42,6 +42,7 @@
 #include "hook.h"
 #include "identity.h"
 #include "log.h"
+#include "parking.h"
 #include "settings.h"
 #include "shared.h"
 #include "tables.h"
@@ -55,8 +56,7 @@ PGDLLEXPORT void hooks_worker_main(Datum arg);
 #define FLUSH_RESULTS 256
 #define FLUSH_AFTER_US (20 * 1000)
 
-/* So much of the queue is held in memory at once, and read at once. */
-#define MAX_BYTES_IN_MEMORY (64 * 1024 * 1024)
+/* So much is read at once. */
 #define PAGE_EVENTS 2048
 #define PAGE_BYTES (4 * 1024 * 1024)
 #define PAGE_ASIDE 500
@@ -324,7 +324,7 @@ load_aside(void)
 {
 	begin();
 	leave_if_dropped();
-	aside_load(GetCurrentTimestamp(), PAGE_ASIDE, dispatch_take_back);
+	aside_load(GetCurrentTimestamp(), PAGE_ASIDE, PAGE_BYTES, dispatch_take_back);
 	take_news();
 	commit();
 }
@@ -347,12 +347,6 @@ take_parked(void)
 	dispatch_take_parked();
 	take_news();
 	commit();
-}
-
-static bool
-has_room(void)
-{
-	return backlog_bytes() < MAX_BYTES_IN_MEMORY;
 }
 
 static bool
@@ -382,12 +376,12 @@ read_events(void)
 		locked_until = now + LOCKED_OUT_US;
 
 	/* What comes back was there first. */
-	if (is_due(now) && has_room() && !attempt(load_aside))
+	if (is_due(now) && parking_has_room() && !attempt(load_aside))
 		locked_until = now + LOCKED_OUT_US;
-	if (dispatch_wants_parked() && has_room() && !attempt(take_parked))
+	if (parking_has_room() && parking_wants_back(now) && !attempt(take_parked))
 		locked_until = now + LOCKED_OUT_US;
 
-	if ((want_read || backlog_has_more()) && has_room())
+	if ((want_read || backlog_has_more()) && parking_has_room())
 	{
 		/* The rest of an older window does not hold what is new now. */
 		if (!backlog_has_more())
@@ -434,7 +428,8 @@ has_work(void)
 {
 	return backlog_outstanding() > 0 || backlog_has_more() || has_results() ||
 		log_locked_out() > 0 || hooks_to_write(0, true) || health_to_write(0, true) ||
-		dispatch_has_unmatched() || delivery_waiting() > 0 || delivery_in_flight() > 0 ||
+		dispatch_has_unmatched() || parking_deliveries() > 0 || delivery_waiting() > 0 ||
+		delivery_in_flight() > 0 ||
 		is_due(GetCurrentTimestamp());
 }
 
@@ -656,16 +651,19 @@ sleep_for(void)
 {
 	long		timeout = transport_timeout();
 
-	if ((want_read || backlog_has_more()) && has_room())
+	if ((want_read || backlog_has_more()) && parking_has_room())
 		earliest(&timeout, until(locked_until));
 	if (oldest_result != 0)
 		earliest(&timeout, until(oldest_result + FLUSH_AFTER_US));
 	if (dispatch_has_unmatched())
 		earliest(&timeout, until(locked_until));
-	if (hooks_enabled && has_room())
+	if (hooks_enabled && parking_has_room())
 		earliest(&timeout, until_time(aside_due_at()));
-	if (hooks_enabled && (release_hosts || (has_room() && dispatch_wants_parked())))
+	if (hooks_enabled && (release_hosts ||
+						  (parking_has_room() && parking_wants_back(GetCurrentTimestamp()))))
 		earliest(&timeout, until(locked_until));
+	if (hooks_enabled && parking_has_room())
+		earliest(&timeout, until_time(parking_look_at()));
 	earliest(&timeout, until_time(delivery_wake_at()));
 	if (has_work() || prepared || !tidy)
 		earliest(&timeout, until(next_housekeeping));
@@ -796,6 +794,7 @@ start(void)
 
 	transport_init();
 	dispatch_init();
+	parking_init();
 	return true;
 }
 

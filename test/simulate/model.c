@@ -462,7 +462,6 @@ check_fairness(Sim *sim, SimDelivery *delivery)
 	int			cost = cost_of(delivery);
 	int			class = class_of_delivery(delivery);
 
-	served->eligible = false;
 	if (sim->nusers > FEW_USERS)
 		return;
 	for (int i = 0; i < sim->nusers; i++)
@@ -546,6 +545,7 @@ model_start(Sim *sim, SimDelivery *delivery)
 		  "delivery %lld may not start", (long long) delivery->number);
 	check_order_of_user(sim, delivery);
 	user->cost_started += cost_of(delivery);
+	user->eligible = false;
 
 	leave_line(sim, delivery);
 	delivery->state = DELIVERY_FLYING;
