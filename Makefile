@@ -48,6 +48,7 @@ OBJS = \
 	src/look.o \
 	src/mistake.o \
 	src/number.o \
+	src/orphan.o \
 	src/parking.o \
 	src/predicate.o \
 	src/queue.o \

@@ -48,6 +48,7 @@ typedef struct Delivery
 	bool		in_table;		/* … and is */
 	bool		admission_marked;
 	bool		cancelled;
+	bool		wanted;			/* somebody asks for it: once more, should it fail */
 	const ActionType *type;		/* from the start on */
 	TimestampTz started_at;
 } Delivery;
@@ -229,10 +230,26 @@ give_back(Hook *hook, const Aside *kept)
 		hook_give_back(hook, kept->taken, kept->before);
 }
 
-/* It has failed for good, and can be asked for. */
+/* It has failed for good, and can be asked for, or was already. */
 static void
 give_up(Delivery *delivery)
 {
+	if (delivery->wanted && !delivery->cancelled)
+	{
+		QueuedEvent copy = *delivery->event;
+
+		copy.queued_at = GetCurrentTimestamp();
+		schedule_count_aside(schedule, &delivery->hook->user_id, 1);
+		delivery->kept.why = ASIDE_REPLAY;
+		delivery->kept.next_at = copy.queued_at;
+		delivery->kept.place = -1;
+		delivery->kept.replay = true;
+		delivery->kept.attempts = 0;
+		delivery->kept.taken = delivery->kept.before = DT_NOBEGIN;
+		aside_put(&delivery->kept, &copy);
+		release(delivery);
+		return;
+	}
 	give_back(delivery->hook, &delivery->kept);
 	if (delivery->in_table)
 		hook_write_soon(delivery->hook);	/* nobody can return it later */
@@ -248,7 +265,7 @@ fail_unsent(Delivery *delivery, const char *error)
 	shared_count(slot, STAT_FAILED, 1);
 	write_log(delivery->hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
-	health_result(delivery->hook, error, 0, now);
+	health_result(delivery->hook, error, 0, true, now);
 	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 	give_up(delivery);
 }
@@ -302,6 +319,18 @@ recall_places(Hook *hook)
 	schedule_recall_aside(schedule, &hook->lane, entry->places, entry->n, entry->first_at);
 	pfree(entry->places);
 	hash_search(kept_places, &hook->id, HASH_REMOVE, NULL);
+}
+
+/* The hook is gone, and will not be loaded. */
+static void
+forget_places(const pg_uuid_t *hook)
+{
+	KeptPlaces *entry = hash_search(kept_places, hook, HASH_FIND, NULL);
+
+	if (entry == NULL)
+		return;
+	pfree(entry->places);
+	hash_search(kept_places, hook, HASH_REMOVE, NULL);
 }
 
 static Delivery *
@@ -396,7 +425,18 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 		kept.why = ASIDE_GIVEN_UP;
 		kept.last_at = GetCurrentTimestamp();
 		if (kept.error == NULL)
-			kept.error = hook && hook->mistake ? hook->mistake : "hook was disabled";
+			kept.error = hook && hook->mistake ? hook->mistake : "hook was disabled or deleted";
+		if (hook != NULL)
+		{
+			/* It is enabled, but cannot do this. */
+			shared_count(slot, STAT_FAILED, 1);
+			write_log(hook, event, LOG_FAILURE,
+					  hook->mistake ? hook->mistake : "hook has another trigger_type now",
+					  kept.last_at, kept.attempts + 1);
+			give_back(hook, &kept);
+		}
+		else
+			forget_places(&kept.hook_id);
 		lose_aside(hook, aside, event);
 		aside_put(&kept, event);
 		backlog_close(event);
@@ -425,11 +465,15 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	TimestampTz now = GetCurrentTimestamp();
 	QueuedEvent copy = *event;
 	Aside		kept;
+	Delivery   *delivery = find_delivery(hook, &event->event.id);
 	pg_uuid_t	id = delivery_id(&hook->id, event);
 	int64		place = -1;
 
-	if (find_delivery(hook, &event->event.id) != NULL)
-		return;					/* it is about to be sent */
+	if (delivery != NULL)
+	{
+		delivery->wanted = true;	/* it is about to be sent */
+		return;
+	}
 	recall_places(hook);
 	if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
 		place = kept.place;		/* it goes on waiting, for less */
@@ -686,7 +730,8 @@ take_turn(Delivery *delivery)
 		if (delivery->in_table || hook->health.disabled)
 		{
 			if (delivery->kept.error == NULL)
-				keep_error(delivery, "hook was disabled", 0, now);
+				keep_error(delivery, "hook was disabled or deleted", 0, now);
+			delivery->kept.last_at = now;
 			give_up(delivery);
 			return;
 		}
@@ -867,7 +912,7 @@ take_answer(Delivery *delivery, const Answer *answer)
 	keep_error(delivery, outcome.error, outcome.status, now);
 	learn(delivery, answer, now);
 	if (!outcome.uncounted)
-		health_result(hook, outcome.error, outcome.status, now);
+		health_result(hook, outcome.error, outcome.status, TIMESTAMP_IS_NOEND(next), now);
 	if (outcome.disable)
 		health_disable(hook, psprintf("its destination wants no more: %s",
 									  outcome.error ? outcome.error : "webhook-delivery: disable"), now);

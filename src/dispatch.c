@@ -131,6 +131,27 @@ dispatch_needs_preparing(void)
  * ----------
  */
 
+/* Does the hook want the event?  What it says must not end us. */
+static bool
+wants(const Hook *hook, const QueuedEvent *event)
+{
+	Occasion	occasion = {&event->event, hook->id, hook->name};
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool fires = false;
+
+	PG_TRY();
+	{
+		fires = condition_matches(hook->condition, &occasion);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return fires;
+}
+
 /* Have the hooks that would fire for the event do so again; or the one that is named. */
 static void
 replay(const QueuedEvent *event)
@@ -140,14 +161,13 @@ replay(const QueuedEvent *event)
 	for (int i = 0; user != NULL && i < user->nhooks; i++)
 	{
 		Hook	   *hook = user->hooks[i];
-		Occasion	occasion = {&event->event, hook->id, hook->name};
 
 		if (event->request == QUEUE_REDELIVER &&
 			memcmp(&hook->id, &event->hook_id, UUID_LEN) != 0)
 			continue;
 		if (!hook->enabled || hook->type != event->event.type || hook->action == NULL)
 			continue;
-		if (event->request == QUEUE_REPLAY && !condition_matches(hook->condition, &occasion))
+		if (event->request == QUEUE_REPLAY && !wants(hook, event))
 			continue;
 		delivery_replay(hook, event);
 	}

@@ -83,7 +83,7 @@ recover(HookHealth *health)
 }
 
 void
-health_result(struct Hook *hook, const char *error, int status, TimestampTz now)
+health_result(struct Hook *hook, const char *error, int status, bool given_up, TimestampTz now)
 {
 	HookHealth *health = &hook->health;
 
@@ -107,7 +107,7 @@ health_result(struct Hook *hook, const char *error, int status, TimestampTz now)
 	set_text(&health->error, error);
 	mark_dirty(health);
 
-	if (hooks_disable_after > 0 &&
+	if (given_up && hooks_disable_after > 0 &&
 		now - health->failing_since >= hooks_disable_after * USECS_PER_SEC)
 		health_disable(hook, psprintf("no attempt has succeeded since %s; the last one: %s",
 									  timestamptz_to_str(health->failing_since), error), now);

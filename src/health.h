@@ -37,7 +37,8 @@ typedef struct HookHealth
 } HookHealth;
 
 /* An attempt of the hook has ended; "error" is NULL for success. */
-extern void health_result(struct Hook *hook, const char *error, int status, TimestampTz now);
+extern void health_result(struct Hook *hook, const char *error, int status, bool given_up,
+						  TimestampTz now);
 
 /* The hook is not to be performed any more; the reason is for people. */
 extern void health_disable(struct Hook *hook, const char *reason, TimestampTz now);

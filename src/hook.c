@@ -59,6 +59,7 @@ static MemoryContext hooks_context = NULL;
 #define DUE_LISTS 8
 static dlist_head due[DUE_LISTS];
 static int	ndirty = 0;
+static bool some_gone = false;
 static int64 due_from = 0;
 
 static Oid	carrier = InvalidOid;	/* hooks.interest, whose invalidation tells of changes */
@@ -411,7 +412,10 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 	}
 
 	for (int i = 0; i < old.nhooks; i++)
+	{
+		some_gone |= !old.hooks[i]->listed;
 		free_hook_if_unused(old.hooks[i]);
+	}
 	if (old.hooks)
 		pfree(old.hooks);
 }
@@ -795,6 +799,15 @@ hook_write_disabled(Hook *hook)
  * Deliveries
  * ----------
  */
+
+bool
+hooks_take_gone(void)
+{
+	bool		gone = some_gone;
+
+	some_gone = false;
+	return gone;
+}
 
 void
 hook_release(Hook *hook)

@@ -115,6 +115,9 @@ extern void hooks_set_back(TimestampTz from, TimestampTz now);
 /* The same for the table, as its owner.  Needs a transaction. */
 extern void hooks_set_stored_back(TimestampTz from, TimestampTz now);
 
+/* Has a hook been found to be gone since this was asked last? */
+extern bool hooks_take_gone(void);
+
 /* A delivery of the hook is done, and off its list. */
 extern void hook_release(Hook *hook);
 

@@ -30,6 +30,7 @@
 #include "event.h"
 #include "interest.h"
 #include "queue.h"
+#include "settings.h"
 #include "tables.h"
 
 PG_FUNCTION_INFO_V1(hooks_pause);
@@ -126,12 +127,20 @@ has_hooks(const pg_uuid_t *user)
 				 true) > 0;
 }
 
+/* Ask the worker for it.  What is too large to be delivered cannot be asked for. */
 static void
 enqueue(const Subject *subject, QueueRequest request)
 {
-	QueueRow   *row = queue_row_make(commit_context(), &subject->event, subject->platform,
-									 subject->data, NULL);
+	Size		limit = (Size) hooks_max_payload * 1024;
+	Size		size = subject->data ? VARSIZE_ANY_EXHDR(subject->data) : 0;
+	QueueRow   *row;
 
+	if (size > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event data is too large: %zu bytes, limit %zu", size, limit),
+				 errhint("The limit is the setting \"hooks.max_payload\".")));
+	row = queue_row_make(commit_context(), &subject->event, subject->platform, subject->data, NULL);
 	row->request = request;
 	row->hook_id = subject->hook_id;
 	commit_queue(row);

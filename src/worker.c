@@ -42,6 +42,7 @@
 #include "hook.h"
 #include "identity.h"
 #include "log.h"
+#include "orphan.h"
 #include "parking.h"
 #include "settings.h"
 #include "shared.h"
@@ -433,20 +434,18 @@ has_work(void)
 		is_due(GetCurrentTimestamp());
 }
 
-static void
-delete_old_rows(TimestampTz now)
+/* Take a step that must not be the end of the worker; false when it failed. */
+static bool
+tidy_up(void (*step) (void))
 {
 	MemoryContext context = CurrentMemoryContext;
+	volatile bool done = true;
 
 	PG_TRY();
 	{
-		bool		more;
-
 		begin();
-		more = log_retain();
-		more = aside_retain() || more;
+		step();
 		commit();
-		next_retention = now + (more ? HOUSEKEEPING_US : RETENTION_US);
 	}
 	PG_CATCH();
 	{
@@ -454,10 +453,21 @@ delete_old_rows(TimestampTz now)
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		next_retention = now + RETENTION_US;
+		done = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	return done;
+}
+
+static bool more_to_delete;
+
+static void
+delete_old_rows(void)
+{
+	more_to_delete = log_retain();
+	more_to_delete = aside_retain() || more_to_delete;
+	orphans_forget();
 }
 
 static void
@@ -550,7 +560,9 @@ housekeeping(void)
 	if (log_locked_out() > 0)
 		(void) attempt(retry_log);
 	if (now >= next_retention)
-		delete_old_rows(now);
+		next_retention = now + (tidy_up(delete_old_rows) && more_to_delete ? HOUSEKEEPING_US : RETENTION_US);
+	if (hooks_take_gone())
+		(void) tidy_up(orphans_forget);
 	hooks_forget_unused(now);
 	delivery_forget(now);
 	address_own_load();

@@ -276,6 +276,56 @@ my %numbered = (concurrency => 1, body_template => 'n={{data.n}}');
 	delete_hooks();
 }
 
+# A hook that is deleted while it is paused leaves nothing behind.
+for my $way ("DELETE FROM stream_hooks WHERE id = '%s'", 'TRUNCATE stream_hooks CASCADE')
+{
+	my $hook = add_hook($node, url => $receiver->url('/ok?deleted'));
+	my $stays = add_hook($node, url => $receiver->url('/ok?stays'));
+
+	call("pause('$_')") for $hook, $stays;
+	$node->safe_psql('postgres', event_rows(10));
+	wait_for_state($hook, join ' ', ('paused') x 10);
+	wait_for_state($stays, join ' ', ('paused') x 10);
+	$node->safe_psql('postgres', sprintf $way, $hook);
+	$stays = undef if $way =~ /TRUNCATE/;
+	my $next = add_hook($node, url => $receiver->url('/ok?next'));
+	$node->safe_psql('postgres', event_rows(1, first => 11));
+	wait_for_logs(1, hook => $next);
+	wait_until(
+		sub {
+			value($node, q{SELECT count(*) FROM hooks.paused}) == ($stays ? 1 : 0) &&
+			  value($node, q{SELECT count(*) FROM hooks.delivery WHERE next_at IS NOT NULL}) == ($stays ? 11 : 0);
+		},
+		'what is kept of a hook that is gone to be forgotten');
+	is(scalar requests('/ok?deleted'), 0, 'a paused hook that is deleted sends nothing');
+	is(value($node, "SELECT count(*) FROM hooks.delivery WHERE hook_id = '$hook' AND next_at IS NULL"), 10, '... what it had is given up');
+	$node->safe_psql('postgres', 'DELETE FROM stream_hooks; DELETE FROM hooks.delivery WHERE next_at IS NULL');
+	wait_idle($node);
+	$receiver->take;
+}
+
+# ... whenever a worker starts, too.
+{
+	my $hook = add_hook($node, url => $receiver->url('/ok?deleted'));
+	my $next = add_hook($node, user => 2, url => $receiver->url('/ok?next'));
+
+	call("pause('$hook')");
+	$node->safe_psql('postgres', event_rows(3));
+	wait_for_state($hook, join ' ', ('paused') x 3);
+	$node->stop;
+	$node->start;
+	$node->safe_psql('postgres', "DELETE FROM stream_hooks WHERE id = '$hook'");
+	add_event($node, user => 2);
+	wait_until(
+		sub {
+			value($node, q{SELECT (SELECT count(*) FROM hooks.paused) + (SELECT count(*) FROM hooks.delivery WHERE next_at IS NOT NULL)}) == 0;
+		},
+		'a worker that starts to forget what is kept of a hook that is gone');
+	is(scalar requests('/ok?deleted'), 0, 'a hook that is deleted while nobody is there sends nothing');
+	$node->safe_psql('postgres', 'DELETE FROM hooks.delivery');
+	delete_hooks();
+}
+
 # Many are paused; what comes before, with and after the request to resume them
 # stays behind, though they come back in pages.
 for my $ordering ('relaxed', 'strict')
@@ -670,6 +720,58 @@ my $cancelled = 'failure cancelled by hooks.cancel()';
 	($given_up) = wait_for_dead($hook, 1);
 	$node->safe_psql('postgres', 'UPDATE stream_hooks SET enabled = false');
 	like(refused("redeliver('$given_up->{delivery_id}')"), qr/hook "$hook" is not enabled.*HINT: .*true/s, 'a hook that is not enabled is not performed');
+	delete_hooks();
+}
+
+# Asked for while it is under way, and should that fail, it is sent once more.
+{
+	my $hook = add_hook($node, url => $receiver->url('/status/500?wanted'), config => { timeout_ms => 2000 });
+	my $event = add_event($node);
+	my ($given_up) = wait_for_dead($hook, 1);
+
+	set_url($hook, '/hang?wanted');
+	call("redeliver('$given_up->{delivery_id}')");
+	wait_until(sub { stat($node, 'in_flight') == 1 }, 'the request');
+	set_url($hook, '/ok?wanted');
+	call("redeliver('$given_up->{delivery_id}')");
+	wait_for_logs(3, event => $event);
+	wait_idle($node);
+	like(attempts(event => $event)->[1], qr/^1 failure timed out/, 'what is asked for while it is under way, and fails');
+	is(attempts(event => $event)->[2], '1 success -', '... is sent again');
+	is_deeply(ids('/ok?wanted'), [ $given_up->{delivery_id} ], '... once');
+	is(kept($hook), 0, '... and nothing is left');
+	delete_hooks();
+}
+
+# Nobody can ask for what is too large.
+{
+	my $hook = add_hook($node, url => $receiver->url('/ok?large'));
+	my $event = add_event($node, data => { username => 'x' x 3000 });
+
+	wait_for_logs(1, event => $event);
+	my ($row) = logs($node, event => $event);
+	configure($node, { 'hooks.max_payload' => '1kB' }, 'postgres');
+	like(refused("replay('$event')"), qr/event data is too large: \d{4} bytes, limit 1024.*HINT: .*hooks\.max_payload/s,
+		'what is too large cannot be replayed');
+	like(refused("redeliver('$row->{id}')"), qr/event data is too large/, '... nor sent again');
+	configure($node, { 'hooks.max_payload' => '32kB' }, 'postgres');
+	delete_hooks();
+}
+
+# What is given up is sent again as the event is now, when it is replayed.
+{
+	my $hook = add_hook($node, url => $receiver->url('/switch/edited'), config => { body_template => '{{username}}' });
+	my $event = add_event($node, data => { username => 'before' });
+
+	wait_for_dead($hook, 1);
+	$node->safe_psql('postgres', qq{UPDATE stream_events SET data = '{"username": "after"}' WHERE id = '$event'});
+	$receiver->switch(edited => 'on');
+	call("pause('$hook')");
+	call("replay('$event')");
+	wait_for_state($hook, 'paused');
+	call("resume('$hook')");
+	wait_for_logs(2, event => $event);
+	is_deeply(bodies('/switch/edited'), [ '"before"', '"after"' ], 'an event that was edited is replayed as it is now');
 	delete_hooks();
 }
 

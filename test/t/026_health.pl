@@ -252,13 +252,18 @@ for (
 	fire(@raid);
 	$receiver->switch(lucky => 'off');
 	wait_until(sub { value($node, "SELECT clock_timestamp() >= '$since'::timestamptz + interval '2.1 s'") eq 't' }, '2 s to pass');
-	fire();
+	is(value($node, sprintf q{UPDATE stream_hooks SET action_config = action_config || '{"max_attempts": 2, "retry_schedule": [0.5]}' WHERE id = '%s' RETURNING 1}, $hook), 1, 'now it has two attempts');
+	my $event = add_event($node);
+	wait_until(sub { logs($node, event => $event) }, 'the first attempt');
+	is(enabled($hook), 't', 'failing for as long as hooks.disable_after does not while there is an attempt left');
+	wait_until(sub { (my @rows = logs($node, event => $event)) == 2 }, 'the second attempt');
 	fire(@raid);
-	is(enabled($hook), 'f', 'failing for as long as hooks.disable_after does');
+	wait_idle($node);
+	is(enabled($hook), 'f', '... but then');
 	like(
 		health($hook)->{disabled_reason},
 		qr/^no attempt has succeeded since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d.*; the last one: HTTP 500$/, '... with the reason');
-	is(health($hook)->{failures}, 2, '... and how often it failed');
+	is(health($hook)->{failures}, 3, '... and how often it failed');
 	wait_until(sub { grep { $_ eq $hook } @{ heard() } }, 'the notification');
 	is(enabled($lucky), 't', '... not if there was a success meanwhile');
 	is(health($lucky)->{failures}, 1, '... from which failures are counted');
