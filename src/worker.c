@@ -434,7 +434,10 @@ has_work(void)
 		is_due(GetCurrentTimestamp());
 }
 
-/* Take a step that must not be the end of the worker; false when it failed. */
+/*
+ * Take a step that must not be the end of the worker; false when somebody's
+ * lock is in the way, and it is to be tried again.
+ */
 static bool
 tidy_up(void (*step) (void))
 {
@@ -450,10 +453,11 @@ tidy_up(void (*step) (void))
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		EmitErrorReport();
+		done = geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE;
+		if (done)
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		done = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -461,10 +465,12 @@ tidy_up(void (*step) (void))
 }
 
 static bool more_to_delete;
+static bool orphans_due = false;
 
 static void
 delete_old_rows(void)
 {
+	more_to_delete = false;
 	more_to_delete = log_retain();
 	more_to_delete = aside_retain() || more_to_delete;
 	orphans_forget();
@@ -560,9 +566,11 @@ housekeeping(void)
 	if (log_locked_out() > 0)
 		(void) attempt(retry_log);
 	if (now >= next_retention)
-		next_retention = now + (tidy_up(delete_old_rows) && more_to_delete ? HOUSEKEEPING_US : RETENTION_US);
-	if (hooks_take_gone())
-		(void) tidy_up(orphans_forget);
+		next_retention = now + (!tidy_up(delete_old_rows) || more_to_delete ? HOUSEKEEPING_US :
+								RETENTION_US);
+	orphans_due |= hooks_take_gone();
+	if (orphans_due && tidy_up(orphans_forget))
+		orphans_due = false;
 	hooks_forget_unused(now);
 	delivery_forget(now);
 	address_own_load();
