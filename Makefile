@@ -12,6 +12,7 @@ PGFILEDESC = "hooks - automations for stream events"
 OBJS = \
 	src/action.o \
 	src/action_discord.o \
+	src/action_email.o \
 	src/action_webhook.o \
 	src/address.o \
 	src/answer.o \
@@ -46,6 +47,8 @@ OBJS = \
 	src/lint.o \
 	src/log.o \
 	src/look.o \
+	src/mail.o \
+	src/mail_server.o \
 	src/mistake.o \
 	src/number.o \
 	src/orphan.o \

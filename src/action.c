@@ -40,19 +40,13 @@ chat_compile(const Jsonb *config, Mistake *error)
 	return compile_later(config, "message", "Missing message template", error);
 }
 
-static Action *
-email_compile(const Jsonb *config, Mistake *error)
-{
-	return palloc0(sizeof(Action));
-}
-
 static const ActionType action_types[] = {
 	{"webhook", false, {5, {2, 15, 60, 300, 1800}, 24 * 3600},
 	webhook_compile, webhook_build, action_judge},
 	{"discord_message", false, {3, {2, 10, 60}, 15 * 60},
 	discord_compile, discord_build, discord_judge},
 	{"chat_message", true, {2, {1, 5}, 2 * 60}, chat_compile, NULL, NULL},
-	{"email", false, {3, {2, 10, 60}, 24 * 3600}, email_compile, NULL, NULL},
+	{"email", false, {3, {2, 10, 60}, 24 * 3600}, email_compile, email_build, email_judge},
 };
 
 const ActionType *

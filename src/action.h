@@ -42,9 +42,11 @@ typedef struct Outcome
 	bool		undelivered;	/* a failure of which nothing can have arrived */
 	bool		host_failed;	/* … and which is the host's, not the hook's */
 	bool		uncounted;		/* OUTCOME_RETRY, and this was no attempt */
+	bool		blameless;		/* a failure that is not the hook's: it is not held against it */
 	bool		disable;		/* the hook is never to be performed again */
 	char	   *error;			/* for the log; NULL for success */
-	int			status;			/* HTTP status, 0 when there was none */
+	char	   *note;			/* of a success: what the log is to say all the same; or NULL */
+	int			status;			/* HTTP status or SMTP reply, 0 when there was none */
 } Outcome;
 
 /*
@@ -60,6 +62,7 @@ typedef struct Action
 	bool		strict;			/* one after another, retries included */
 	int			concurrency;	/* requests under way at once; 0: no limit of its own */
 	int			timeout_ms;		/* 0: the setting's */
+	int			hourly;			/* attempts an hour, all hooks of its destination together; 0: any */
 	RetryPolicy retry;
 } Action;
 
@@ -102,6 +105,12 @@ extern bool discord_build(const Action *action, const ActionDelivery *delivery,
 						  Message *message, Mistake *error);
 extern void discord_judge(const ActionDelivery *delivery, const Answer *answer,
 						  const RetryPolicy *policy, Outcome *outcome);
+
+extern Action *email_compile(const Jsonb *config, Mistake *error);
+extern bool email_build(const Action *action, const ActionDelivery *delivery,
+						Message *message, Mistake *error);
+extern void email_judge(const ActionDelivery *delivery, const Answer *answer,
+						const RetryPolicy *policy, Outcome *outcome);
 
 /* Judge an answer as HTTP means it. */
 extern void action_judge(const ActionDelivery *delivery, const Answer *answer,

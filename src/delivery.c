@@ -49,6 +49,7 @@ typedef struct Delivery
 	bool		admission_marked;
 	bool		cancelled;
 	bool		wanted;			/* somebody asks for it: once more, should it fail */
+	bool		blameless;		/* what keeps it from being sent is not the hook's fault */
 	const ActionType *type;		/* from the start on */
 	TimestampTz started_at;
 } Delivery;
@@ -265,7 +266,8 @@ fail_unsent(Delivery *delivery, const char *error)
 	shared_count(slot, STAT_FAILED, 1);
 	write_log(delivery->hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
-	health_result(delivery->hook, error, 0, true, now);
+	if (!delivery->blameless)
+		health_result(delivery->hook, error, 0, true, now);
 	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 	give_up(delivery);
 }
@@ -597,10 +599,12 @@ start_request(Delivery *delivery)
 
 	message.timeout_ms = hook->action->timeout_ms;
 	if (!delivery->type->build(hook->action, &what, &message, &error))
+	{
+		delivery->blameless = error.blameless;
 		return error.message;
-	if (!transport_start(&message, delivery))
-		return "out of memory";
-	return NULL;
+	}
+	delivery->blameless = true;
+	return transport_start(&message, delivery);
 }
 
 /* Free what an error has left; an owner that has released something may take nothing more. */
@@ -829,7 +833,7 @@ log_attempt(const Delivery *delivery, const Answer *answer, const Outcome *outco
 		.trigger_type = delivery->event->event.type,
 		.action_type = delivery->type->name,
 		.status = outcome->class == OUTCOME_SUCCESS ? LOG_SUCCESS : LOG_FAILURE,
-		.error = outcome->error,
+		.error = outcome->error ? outcome->error : outcome->note,
 		.executed_at = delivery->started_at,
 		.duration_ms = (int) ((answer->duration_us + 500) / 1000),
 		.attempt = delivery->kept.attempts + 1,
@@ -911,7 +915,7 @@ take_answer(Delivery *delivery, const Answer *answer)
 		kept->attempts = attempt;
 	keep_error(delivery, outcome.error, outcome.status, now);
 	learn(delivery, answer, now);
-	if (!outcome.uncounted)
+	if (!outcome.uncounted && !outcome.blameless)
 		health_result(hook, outcome.error, outcome.status, TIMESTAMP_IS_NOEND(next), now);
 	if (outcome.disable)
 		health_disable(hook, psprintf("its destination wants no more: %s",

@@ -81,7 +81,10 @@ failure_explain(const Failure *failure, char *reason, size_t size)
 			break;
 		case CURLE_UNSUPPORTED_PROTOCOL:
 		case CURLE_WEIRD_SERVER_REPLY:
-			strlcpy(reason, "answer is not HTTP", size);
+			strlcpy(reason, failure->mail ? "answer is not SMTP" : "answer is not HTTP", size);
+			break;
+		case CURLE_USE_SSL_FAILED:
+			strlcpy(reason, "mail server does not offer STARTTLS, without which nothing is sent", size);
 			break;
 		case CURLE_GOT_NOTHING:
 			strlcpy(reason, "connection closed without an answer", size);

@@ -18,6 +18,7 @@ typedef struct Failure
 	int			os_error;		/* errno of connecting, 0: none */
 	double		seconds;		/* how long it took */
 	const char *stage;			/* what it was about then: "while connecting" */
+	bool		mail;			/* it was an e-mail */
 	const CertificateFault *fault;
 } Failure;
 

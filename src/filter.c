@@ -125,6 +125,35 @@ append_url_encoded(StringInfo out, Slice text)
 	}
 }
 
+void
+append_html_escaped(StringInfo out, Slice text)
+{
+	for (const char *p = text.data; p < text.data + text.len; p++)
+	{
+		switch (*p)
+		{
+			case '&':
+				appendStringInfoString(out, "&amp;");
+				break;
+			case '<':
+				appendStringInfoString(out, "&lt;");
+				break;
+			case '>':
+				appendStringInfoString(out, "&gt;");
+				break;
+			case '"':
+				appendStringInfoString(out, "&quot;");
+				break;
+			case '\'':
+				appendStringInfoString(out, "&#39;");
+				break;
+			default:
+				appendStringInfoChar(out, *p);
+				break;
+		}
+	}
+}
+
 /* What is JSON, or a number, stands as it is; anything else becomes a string. */
 static void
 apply_json(const Filter *filter, const Occasion *occasion, Value *value)

@@ -70,4 +70,7 @@ extern void append_json_escaped(StringInfo out, Slice text);
 /* Append text percent-encoded, all but RFC 3986's unreserved characters. */
 extern void append_url_encoded(StringInfo out, Slice text);
 
+/* Append text as it stands in HTML, between tags or in a quoted attribute. */
+extern void append_html_escaped(StringInfo out, Slice text);
+
 #endif							/* HOOKS_FILTER_H */

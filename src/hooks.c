@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "launcher.h"
 #include "leave.h"
+#include "mail_server.h"
 #include "settings.h"
 #include "shared.h"
 #include "transport.h"
@@ -52,6 +53,11 @@ bool		hooks_http2 = false;
 char	   *hooks_ca_file = NULL;
 char	   *hooks_proxy = NULL;
 char	   *hooks_discord_url = "";
+char	   *hooks_smtp_url = "";
+char	   *hooks_smtp_from = "";
+char	   *hooks_smtp_user = "";
+char	   *hooks_smtp_password_file = "";
+int			hooks_email_rate = 60;
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 int			hooks_log_skips = LOG_SKIPS_ALL;
@@ -216,6 +222,28 @@ define_settings(void)
 							   NULL,
 							   &hooks_discord_url, "https://discord.com/api/v10", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.smtp_url",
+							   "Mail server that email hooks send through.",
+							   "smtp://host[:port] or smtps://host[:port]. Empty means that no e-mail is sent.",
+							   &hooks_smtp_url, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   mail_server_check_url, NULL, NULL);
+	DefineCustomStringVariable("hooks.smtp_from",
+							   "Who e-mail is from.",
+							   "An e-mail address, or a name and an address in angle brackets.",
+							   &hooks_smtp_from, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   mail_server_check_from, NULL, NULL);
+	DefineCustomStringVariable("hooks.smtp_user",
+							   "User name for the mail server.",
+							   "Empty means that nobody logs in.",
+							   &hooks_smtp_user, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.smtp_password_file",
+							   "File that holds the password for the mail server.",
+							   NULL,
+							   &hooks_smtp_password_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.email_rate",
+							"Number of e-mails per hour for the hooks of one user.",
+							"0 sets no limit.",
+							&hooks_email_rate, 60, 0, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("hooks.http2",
 							 "Speaks HTTP/2 to servers that offer it.",
 							 NULL,

@@ -13,16 +13,38 @@
 
 #define MESSAGE_MAX_HEADERS 40
 
+#define MAIL_MAX_RECIPIENTS 50
+#define MAIL_MAX_PARTS 2
+
+/* A body of an e-mail. */
+typedef struct MailPart
+{
+	const char *type;			/* "text/plain; charset=utf-8" */
+	const char *text;			/* its lines end in CRLF */
+	size_t		length;
+} MailPart;
+
+/* What an e-mail has beside its headers: envelope and bodies. */
+typedef struct Mail
+{
+	const char *sender;
+	const char *recipients[MAIL_MAX_RECIPIENTS];
+	int			nrecipients;
+	MailPart	parts[MAIL_MAX_PARTS];	/* of which a reader chooses the last that it can show */
+	int			nparts;
+} Mail;
+
 /*
- * An HTTP request.  Its memory is the current memory context's; the transport
- * keeps its own copy of what it needs.
+ * An HTTP request, or an e-mail for an SMTP server.  Its memory is the current
+ * memory context's; the transport keeps its own copy of what it needs.
  */
 typedef struct Message
 {
+	const Mail *mail;			/* NULL: a request; what is left out below is a request's */
 	const char *url;
 	const char *shown_url;		/* what may be shown of it; NULL: all */
-	const char *method;
-	const char *headers[MESSAGE_MAX_HEADERS];	/* "Name: value" */
+	const char *method;			/* of an e-mail for show only */
+	const char *headers[MESSAGE_MAX_HEADERS];	/* "Name: value"; an e-mail's may be folded */
 	int			nheaders;
 	const char *body;			/* NULL: the request has none */
 	size_t		body_length;
@@ -33,12 +55,29 @@ typedef struct Message
 /* How an attempt ended, as far as the transport can tell. */
 typedef enum AnswerKind
 {
-	ANSWER_STATUS,				/* an HTTP status came back */
+	ANSWER_STATUS,				/* an HTTP status, or SMTP reply, came back */
 	ANSWER_REFUSED,				/* not sent: the address may not be connected to */
 	ANSWER_UNREACHED,			/* not sent: no connection */
-	ANSWER_UNTRUSTED,			/* not sent: the server's certificate is not valid */
+	ANSWER_UNTRUSTED,			/* not sent: the server's certificate is not valid, or it has none */
 	ANSWER_UNKNOWN				/* sent, perhaps in part; no answer */
 } AnswerKind;
+
+/* What an SMTP server was told last. */
+typedef enum MailStage
+{
+	MAIL_GREETING,				/* who we are, and that TLS is to be spoken */
+	MAIL_LOGIN,
+	MAIL_SENDER,
+	MAIL_RECIPIENT,
+	MAIL_CONTENT
+} MailStage;
+
+/* A reply of an SMTP server: "550 5.1.1 No such user". */
+typedef struct MailReply
+{
+	int			status;			/* 0: none */
+	char		enhanced[12];	/* RFC 3463, or empty */
+} MailReply;
 
 /* What the endpoint asks for with a header "webhook-delivery". */
 typedef enum AnswerWish
@@ -75,6 +114,12 @@ typedef struct Answer
 	 */
 	const char *body;
 	size_t		body_length;
+
+	/* Of an e-mail, with ANSWER_STATUS. */
+	MailStage	stage;			/* which the status is the answer to */
+	MailReply	reply;			/* with that status */
+	int			refused;		/* of its recipients */
+	MailReply	refusal;		/* of one of them; a temporary one, if there was any */
 } Answer;
 
 #endif							/* HOOKS_MESSAGE_H */

@@ -17,6 +17,7 @@ typedef struct Mistake
 {
 	char	   *message;		/* what is wrong and where, style-guide primary text */
 	char	   *hint;			/* what it takes, with a correct example; or NULL */
+	bool		blameless;		/* it is the administrator's, not the hook's */
 } Mistake;
 
 /* Fill in a mistake; returns false so that callers can "return mistake(...)". */

@@ -39,6 +39,11 @@ extern bool hooks_http2;
 extern char *hooks_ca_file;
 extern char *hooks_proxy;
 extern char *hooks_discord_url;
+extern char *hooks_smtp_url;	/* empty: none, as with those that follow */
+extern char *hooks_smtp_from;
+extern char *hooks_smtp_user;
+extern char *hooks_smtp_password_file;
+extern int	hooks_email_rate;	/* per user and hour, 0: any */
 extern AddressRanges *hooks_allow_addresses;
 extern AddressRanges *hooks_deny_addresses;
 extern int	hooks_log_skips;

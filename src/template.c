@@ -434,6 +434,9 @@ template_render(const Template *template, const Occasion *occasion, StringInfo o
 			case TEMPLATE_URL:
 				append_url_encoded(out, value.text);
 				break;
+			case TEMPLATE_HTML:
+				append_html_escaped(out, value.text);
+				break;
 		}
 	}
 }

@@ -25,7 +25,8 @@ typedef enum TemplateContext
 	TEMPLATE_JSON,				/* escaped inside string literals; outside one, a
 								 * JSON number stands and anything else becomes
 								 * a string */
-	TEMPLATE_URL				/* percent-encoded, all but RFC 3986 unreserved */
+	TEMPLATE_URL,				/* percent-encoded, all but RFC 3986 unreserved */
+	TEMPLATE_HTML				/* without what HTML gives a meaning, in text and in quoted attributes */
 } TemplateContext;
 
 typedef struct Template Template;

@@ -20,6 +20,9 @@
  * A Request is never freed, only used again: a connection that outlives its
  * request still knows where to record what OpenSSL finds (certificate.h).
  *
+ * E-mails go the same way, to the mail server of the settings, which the guard
+ * has nothing to say about.  What they have to themselves is below "E-mail".
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -29,6 +32,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "portability/instr_time.h"
@@ -37,12 +41,18 @@
 #include "answer.h"
 #include "certificate.h"
 #include "failure.h"
+#include "mail_server.h"
 #include "settings.h"
 #include "transport.h"
 #include "url.h"
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "hooks needs libcurl 7.87 or later"
+#endif
+
+/* It had a name with another L. */
+#if LIBCURL_VERSION_NUM < 0x080200
+#define CURLOPT_MAIL_RCPT_ALLOWFAILS CURLOPT_MAIL_RCPT_ALLLOWFAILS
 #endif
 
 /* HTTP/2 of older ones loses answers that come before the body was sent. */
@@ -53,8 +63,31 @@
 #define MAX_CONNECTIONS 512
 #define EVENTS_AT_ONCE 64
 
+/* What an e-mail's request has beside others. */
+typedef struct MailState
+{
+	curl_mime  *mime;
+	struct curl_slist recipients[MAIL_MAX_RECIPIENTS];
+	int			fd;				/* of its connection, -1: none yet */
+	bool		greeted;		/* the server has said something */
+	bool		securing;		/* STARTTLS was agreed on last */
+	bool		starting_tls;	/* … was asked for last */
+	MailStage	stage;
+	MailReply	reply;			/* to what it was told last */
+	int			refused;		/* recipients */
+	MailReply	refusal;
+} MailState;
+
+typedef enum RequestKind
+{
+	REQUEST_HTTP,
+	REQUEST_MAIL,
+	REQUEST_KINDS
+} RequestKind;
+
 typedef struct Request
 {
+	RequestKind kind;
 	CURL	   *easy;
 	void	   *arg;
 	char	   *text;			/* headers and body, one after another */
@@ -73,6 +106,7 @@ typedef struct Request
 	bool		sent;			/* perhaps only in part */
 	bool		headers_too_large;
 	bool		body_cut;
+	MailState	mail;
 	int			timeout_ms;
 	int			settings;		/* which ones its handle was set up for */
 	struct Request *next;		/* in the list of free or of ended ones */
@@ -93,7 +127,7 @@ static Descriptor *descriptors = NULL;
 static int	ndescriptors = 0;
 static int64 timer_at = -1;		/* microseconds of the monotonic clock, -1: none */
 static int	settings = 0;		/* counts their changes */
-static Request *free_requests = NULL;
+static Request *free_requests[REQUEST_KINDS] = {NULL};
 static Request *ended_requests = NULL;
 
 static int64
@@ -155,6 +189,8 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &request);
 	if (d->opened_here && what == CURL_POLL_IN && request != NULL)
 		request->handshaking = true;
+	if (what != CURL_POLL_REMOVE && request != NULL)
+		request->mail.fd = fd;
 
 	switch (what)
 	{
@@ -191,8 +227,8 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	Descriptor *d;
 	int			fd;
 
-	/* With a proxy, this is the proxy's address, which the settings name. */
-	if ((hooks_proxy == NULL || *hooks_proxy == '\0') &&
+	/* With a proxy, this is the proxy's address, which the settings name, as they do a mail server. */
+	if (request->kind == REQUEST_HTTP && (hooks_proxy == NULL || *hooks_proxy == '\0') &&
 		address_refused(&address->addr, hooks_allow_addresses, hooks_deny_addresses) != NULL)
 	{
 		request->refused = true;
@@ -253,7 +289,8 @@ on_header(char *line, size_t size, size_t n, void *arg)
 		request->headers_too_large = true;
 		return 0;
 	}
-	answer_headers_add(&request->headers_said, line, length, time(NULL));
+	if (request->kind == REQUEST_HTTP)
+		answer_headers_add(&request->headers_said, line, length, time(NULL));
 	return length;
 }
 
@@ -336,7 +373,174 @@ transport_init(void)
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) MAX_CONNECTIONS);
 	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
 	address_own_load();
+	mail_server_load();
 }
+
+/* ----------
+ * E-mail
+ * ----------
+ */
+
+/* What the server is told, apart from what only those two understand. */
+static void
+mail_command(MailState *mail, const char *line, size_t length)
+{
+	static const struct
+	{
+		const char *begins;
+		MailStage	after;		/* base64 of a login may look like any command */
+		MailStage	stage;
+	}			commands[] =
+	{
+		{"AUTH ", MAIL_GREETING, MAIL_LOGIN},
+		{"MAIL FROM:", MAIL_GREETING, MAIL_SENDER},
+		{"RCPT TO:", MAIL_SENDER, MAIL_RECIPIENT},
+		{"DATA\r\n", MAIL_RECIPIENT, MAIL_CONTENT},
+	};
+
+	/*
+	 * It has said no, and libcurl closes the connection, which it does not
+	 * without a reply to this, waiting for it for as long as it takes.
+	 */
+	if (length >= 4 && memcmp(line, "QUIT", 4) == 0)
+	{
+		if (mail->fd >= 0)
+			(void) shutdown(mail->fd, SHUT_RD);
+		return;
+	}
+	for (size_t i = 0; i < lengthof(commands); i++)
+	{
+		size_t		begins = strlen(commands[i].begins);
+
+		if (mail->stage >= commands[i].after && length >= begins &&
+			memcmp(line, commands[i].begins, begins) == 0)
+			mail->stage = commands[i].stage;
+	}
+	mail->starting_tls = length >= 8 && memcmp(line, "STARTTLS", 8) == 0;
+	mail->securing = false;
+	mail->reply.status = 0;
+}
+
+/* A line of a reply.  The last one of several has a blank behind its number. */
+static void
+mail_reply(Request *request, const char *line, size_t length)
+{
+	MailState  *mail = &request->mail;
+	MailReply  *reply = &mail->reply;
+	int			status;
+	size_t		digits;
+
+	mail->greeted = true;
+	if (length < 4 || strspn(line, "0123456789") < 3 || line[3] == '-')
+		return;
+	status = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
+	reply->status = status;
+
+	/* Of the rest, only a code like "5.1.1" is for others to see. */
+	digits = strspn(line + 4, "0123456789.");
+	reply->enhanced[0] = '\0';
+	if (digits >= 5 && digits < sizeof(reply->enhanced) && line[4] == line[0] && line[5] == '.' &&
+		line[6] != '.' && strchr(line + 6, '.') == memchr(line + 6, '.', digits - 3))
+		strlcpy(reply->enhanced, line + 4, digits + 1);
+
+	if (mail->stage == MAIL_RECIPIENT && status >= 400)
+	{
+		if (mail->refused++ == 0 || (status < 500 && mail->refusal.status >= 500))
+			mail->refusal = *reply;
+	}
+	if (mail->stage == MAIL_CONTENT && status == 354)
+		request->sent = true;
+	mail->securing = mail->starting_tls && status == 220;
+}
+
+/* What libcurl and a mail server say to each other; it holds passwords and addresses. */
+static int
+on_conversation(CURL *easy, curl_infotype type, char *data, size_t size, void *arg)
+{
+	Request    *request = arg;
+	char		line[64];
+	size_t		length = Min(size, sizeof(line) - 1);
+
+	if (type != CURLINFO_HEADER_OUT && type != CURLINFO_HEADER_IN)
+		return 0;
+	memcpy(line, data, length);
+	line[length] = '\0';
+	if (type == CURLINFO_HEADER_OUT)
+		mail_command(&request->mail, line, length);
+	else
+		mail_reply(request, line, length);
+	return 0;
+}
+
+static void
+set_fixed_mail_options(Request *request)
+{
+	CURL	   *easy = request->easy;
+
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(easy, CURLOPT_MAIL_RCPT_ALLOWFAILS, 1L);
+	curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_conversation);
+	curl_easy_setopt(easy, CURLOPT_DEBUGDATA, request);
+	curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+}
+
+/* TLS by STARTTLS, but where nothing leaves the machine. */
+static void
+set_configured_mail_options(Request *request)
+{
+	CURL	   *easy = request->easy;
+	UrlParts	parts;
+	Mistake		error;
+	const char *user;
+	const char *password;
+	bool		plain = url_check_mail_server(hooks_smtp_url, &parts, &error) &&
+		url_host_is_loopback(parts.host);
+
+	curl_easy_setopt(easy, CURLOPT_USE_SSL, plain ? (long) CURLUSESSL_NONE : (long) CURLUSESSL_ALL);
+	if (mail_server_login(&user, &password) && user != NULL)
+	{
+		curl_easy_setopt(easy, CURLOPT_USERNAME, user);
+		curl_easy_setopt(easy, CURLOPT_PASSWORD, password);
+	}
+}
+
+/* Encoded so that no line is too long, or is all there is after it. */
+static bool
+set_mail_parts(Request *request, const Mail *mail)
+{
+	curl_mime  *mime = curl_mime_init(request->easy);
+
+	request->mail.mime = mime;
+	for (int i = 0; mime != NULL && i < mail->nparts; i++)
+	{
+		const MailPart *part = &mail->parts[i];
+		curl_mimepart *place = curl_mime_addpart(mime);
+
+		if (place == NULL ||
+			curl_mime_data(place, part->text, part->length) != CURLE_OK ||
+			curl_mime_type(place, part->type) != CURLE_OK ||
+			curl_mime_encoder(place, "quoted-printable") != CURLE_OK)
+			return false;
+	}
+	return mime != NULL && curl_easy_setopt(request->easy, CURLOPT_MIMEPOST, mime) == CURLE_OK;
+}
+
+static void
+free_mail_parts(Request *request)
+{
+	if (request->mail.mime == NULL)
+		return;
+	curl_easy_setopt(request->easy, CURLOPT_MIMEPOST, NULL);
+	curl_mime_free(request->mail.mime);
+	request->mail.mime = NULL;
+}
+
+/* ----------
+ * Options
+ * ----------
+ */
 
 /* The options that all requests share. */
 static void
@@ -362,6 +566,9 @@ set_fixed_options(Request *request)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+	/* It may be an HTTP request that has to close a mail server's connection, to make room. */
+	if (request->kind == REQUEST_HTTP)
+		curl_easy_setopt(easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, 1L);
 	if (certificate_can_watch(curl_version_info(CURLVERSION_NOW)->ssl_version))
 	{
 		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
@@ -369,9 +576,9 @@ set_fixed_options(Request *request)
 	}
 }
 
-/* The options that settings decide. */
+/* The options of HTTP requests that settings decide. */
 static void
-set_configured_options(Request *request)
+set_configured_http_options(Request *request)
 {
 	CURL	   *easy = request->easy;
 	bool		has_proxy = hooks_proxy != NULL && *hooks_proxy != '\0';
@@ -381,6 +588,14 @@ set_configured_options(Request *request)
 					 hooks_http2 ? (long) CURL_HTTP_VERSION_2TLS : (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_PROXY, has_proxy ? hooks_proxy : "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, has_proxy ? "" : "*");
+}
+
+/* … and of all. */
+static void
+set_configured_options(Request *request)
+{
+	CURL	   *easy = request->easy;
+
 	if (hooks_ca_file != NULL && *hooks_ca_file != '\0')
 		curl_easy_setopt(easy, CURLOPT_CAINFO, hooks_ca_file);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) hooks_connect_timeout);
@@ -391,6 +606,7 @@ transport_reload(void)
 {
 	settings++;
 	address_own_load();
+	mail_server_load();
 }
 
 int
@@ -406,28 +622,34 @@ transport_fd(void)
 
 /* A new one, or one that was used before. */
 static Request *
-unused_request(void)
+unused_request(RequestKind kind)
 {
-	Request    *request = free_requests;
+	Request    *request = free_requests[kind];
 
 	if (request == NULL)
-		return calloc(1, sizeof(Request));
-	free_requests = request->next;
+	{
+		request = calloc(1, sizeof(Request));
+		if (request != NULL)
+			request->kind = kind;
+		return request;
+	}
+	free_requests[kind] = request->next;
 	return request;
 }
 
 static void
 give_back(Request *request)
 {
-	request->next = free_requests;
-	free_requests = request;
+	free_mail_parts(request);
+	request->next = free_requests[request->kind];
+	free_requests[request->kind] = request;
 }
 
 /* A request that can be filled in; its handle follows the settings. */
 static Request *
-get_request(void)
+get_request(RequestKind kind)
 {
-	Request    *request = unused_request();
+	Request    *request = unused_request(kind);
 
 	if (request == NULL || (request->easy != NULL && request->settings == settings))
 		return request;
@@ -442,18 +664,48 @@ get_request(void)
 	request->settings = settings;
 	set_fixed_options(request);
 	set_configured_options(request);
+	if (kind == REQUEST_HTTP)
+		set_configured_http_options(request);
+	else
+	{
+		set_fixed_mail_options(request);
+		set_configured_mail_options(request);
+	}
 	return request;
 }
 
-/* Copy headers and body; the headers become the list that libcurl wants. */
-static bool
-copy_text(Request *request, const Message *message)
+static size_t
+text_size(const Message *message)
 {
 	size_t		size = message->body_length;
-	char	   *place;
 
 	for (int i = 0; i < message->nheaders; i++)
 		size += strlen(message->headers[i]) + 1;
+	for (int i = 0; message->mail != NULL && i < message->mail->nrecipients; i++)
+		size += strlen(message->mail->recipients[i]) + 1;
+	return size;
+}
+
+/* Copy lines to a place, for the list that libcurl wants; returns what is behind them. */
+static char *
+copy_lines(struct curl_slist *list, const char *const *lines, int n, char *place)
+{
+	for (int i = 0; i < n; i++)
+	{
+		list[i].data = strcpy(place, lines[i]);
+		list[i].next = i + 1 < n ? &list[i + 1] : NULL;
+		place += strlen(place) + 1;
+	}
+	return place;
+}
+
+/* Copy headers, recipients and body. */
+static bool
+copy_text(Request *request, const Message *message)
+{
+	size_t		size = text_size(message);
+	char	   *place;
+
 	if (size > request->text_size)
 	{
 		size_t		larger = Max(size, 2048);
@@ -465,13 +717,10 @@ copy_text(Request *request, const Message *message)
 		request->text_size = larger;
 	}
 
-	place = request->text;
-	for (int i = 0; i < message->nheaders; i++)
-	{
-		request->headers[i].data = strcpy(place, message->headers[i]);
-		request->headers[i].next = i + 1 < message->nheaders ? &request->headers[i + 1] : NULL;
-		place += strlen(place) + 1;
-	}
+	place = copy_lines(request->headers, message->headers, message->nheaders, request->text);
+	if (message->mail != NULL)
+		place = copy_lines(request->mail.recipients, message->mail->recipients,
+						   message->mail->nrecipients, place);
 	if (message->body != NULL)
 	{
 		memcpy(place, message->body, message->body_length);
@@ -481,15 +730,10 @@ copy_text(Request *request, const Message *message)
 	return true;
 }
 
-bool
-transport_start(const Message *message, void *arg)
+/* What is known of a request that begins. */
+static void
+reset_request(Request *request, const Message *message, void *arg)
 {
-	Request    *request = get_request();
-	CURL	   *easy;
-
-	if (request == NULL)
-		return false;
-	easy = request->easy;
 	request->arg = arg;
 	request->error[0] = '\0';
 	answer_headers_begin(&request->headers_said);
@@ -499,23 +743,56 @@ transport_start(const Message *message, void *arg)
 	request->refused = request->headers_too_large = request->body_cut = false;
 	request->handshaking = request->sent = false;
 	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
+	memset(&request->mail, 0, sizeof(request->mail));
+	request->mail.fd = -1;
+}
 
+static bool
+set_mail(Request *request, const Mail *mail)
+{
+	return curl_easy_setopt(request->easy, CURLOPT_MAIL_FROM, mail->sender) == CURLE_OK &&
+		curl_easy_setopt(request->easy, CURLOPT_MAIL_RCPT, request->mail.recipients) == CURLE_OK &&
+		set_mail_parts(request, mail);
+}
+
+static bool
+set_method(Request *request, const Message *message)
+{
 	if (message->body != NULL)
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(request->easy, CURLOPT_POST, 1L);
 	else
-		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, message->method);
+		curl_easy_setopt(request->easy, CURLOPT_HTTPGET, 1L);
+	return curl_easy_setopt(request->easy, CURLOPT_CUSTOMREQUEST, message->method) == CURLE_OK;
+}
+
+const char *
+transport_start(const Message *message, void *arg)
+{
+	const char *user;
+	const char *password;
+	Request    *request;
+	CURL	   *easy;
+
+	if (message->mail != NULL && !mail_server_login(&user, &password))
+		return "no e-mail can be sent: the file \"hooks.smtp_password_file\" cannot be used, "
+			"the administrator finds the reason in the server log";
+	request = get_request(message->mail ? REQUEST_MAIL : REQUEST_HTTP);
+	if (request == NULL)
+		return "out of memory";
+	easy = request->easy;
+	reset_request(request, message, arg);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	if (!copy_text(request, message) ||
+		!(message->mail ? set_mail(request, message->mail) : set_method(request, message)) ||
 		curl_easy_setopt(easy, CURLOPT_URL, message->url) != CURLE_OK ||
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
 						 message->nheaders ? request->headers : NULL) != CURLE_OK ||
 		curl_multi_add_handle(multi, easy) != CURLM_OK)
 	{
 		give_back(request);
-		return false;
+		return "out of memory";
 	}
-	return true;
+	return NULL;
 }
 
 long
@@ -600,10 +877,29 @@ time_of(CURL *easy, CURLINFO info)
 	return us;
 }
 
+/* What an e-mail that ran out of time was waiting for. */
+static const char *
+mail_waiting_for(const Request *request)
+{
+	bool		connected = time_of(request->easy, CURLINFO_CONNECT_TIME_T) > 0;
+	bool		secure = strncmp(hooks_smtp_url, "smtps:", 6) == 0;
+
+	if (request->sent)
+		return "waiting for the mail server to take the message";
+	if (request->mail.securing ||
+		(connected && secure && time_of(request->easy, CURLINFO_APPCONNECT_TIME_T) == 0))
+		return "during the TLS handshake";
+	if (request->mail.greeted)
+		return "waiting for the mail server's answer";
+	return "waiting for the mail server's greeting";
+}
+
 /* What a request that ran out of time was waiting for. */
 static const char *
 waiting_for(const Request *request)
 {
+	if (request->kind == REQUEST_MAIL && (request->mail.greeted || request->handshaking))
+		return mail_waiting_for(request);
 	if (request->header_bytes > 0)
 		return "while the answer was coming in";
 	if (request->sent)
@@ -624,6 +920,7 @@ explain_failure(Request *request, Answer *answer)
 		.detail = request->error,
 		.seconds = time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6,
 		.stage = waiting_for(request),
+		.mail = request->kind == REQUEST_MAIL,
 		.fault = &request->fault
 	};
 
@@ -662,12 +959,34 @@ make_status_answer(Request *request, Answer *answer)
 	answer->body_length = request->body_length;
 }
 
+/* Has a mail server taken the message, or said that it does not? */
+static bool
+mail_has_status(const Request *request)
+{
+	if (request->result == CURLE_OK)
+		return true;
+	if (request->result == CURLE_OPERATION_TIMEDOUT || request->mail.reply.status < 400)
+		return false;
+	return request->result != CURLE_USE_SSL_FAILED || request->mail.reply.status < 500;
+}
+
+static void
+make_mail_answer(Request *request, Answer *answer)
+{
+	answer->kind = ANSWER_STATUS;
+	answer->stage = request->mail.stage;
+	answer->reply = request->mail.reply;
+	answer->status = answer->reply.status;
+	answer->refused = request->mail.refused;
+	answer->refusal = request->mail.refusal;
+}
+
 static AnswerKind
 failure_kind(const Request *request)
 {
 	if (request->sent)
 		return ANSWER_UNKNOWN;
-	if (request->result == CURLE_PEER_FAILED_VERIFICATION)
+	if (request->result == CURLE_PEER_FAILED_VERIFICATION || request->result == CURLE_USE_SSL_FAILED)
 		return ANSWER_UNTRUSTED;
 	return ANSWER_UNREACHED;
 }
@@ -683,8 +1002,14 @@ make_answer(Request *request, Answer *answer)
 		.rate_reset_ms = -1
 	};
 
-	if (request->result == CURLE_OK || request->body_cut)
-		make_status_answer(request, answer);
+	if (request->kind == REQUEST_MAIL ? mail_has_status(request)
+		: request->result == CURLE_OK || request->body_cut)
+	{
+		if (request->kind == REQUEST_MAIL)
+			make_mail_answer(request, answer);
+		else
+			make_status_answer(request, answer);
+	}
 	else if (request->refused)
 	{
 		/* The same for every address and port, so that nothing can be learnt. */

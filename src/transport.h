@@ -23,8 +23,11 @@ extern int	transport_fd(void);
 /* Milliseconds until transport_drive() has something to do; -1: only the descriptor counts. */
 extern long transport_timeout(void);
 
-/* Begin a request.  "arg" comes back with its answer.  False when out of memory. */
-extern bool transport_start(const Message *message, void *arg);
+/*
+ * Begin a request or an e-mail.  "arg" comes back with its answer.  Returns why
+ * it cannot be, which is nothing that the hook could change, or NULL.
+ */
+extern const char *transport_start(const Message *message, void *arg);
 
 /* Do what can be done without waiting.  Returns how many sockets were served. */
 extern int	transport_drive(void);

@@ -141,6 +141,51 @@ url_check(const char *url, UrlParts *parts, Mistake *error)
 	return good;
 }
 
+bool
+url_check_mail_server(const char *url, UrlParts *parts, Mistake *error)
+{
+	static char hint[] = "Write it like \"smtp://mail.example.com:587\" or \"smtps://mail.example.com\".";
+	CURLU	   *handle = curl_url();
+	const char *path;
+	char	   *port;
+	bool		bare;
+
+	if (handle == NULL)
+		return mistake(error, "out of memory", NULL);
+	if (curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK || !has_authority(url))
+	{
+		curl_url_cleanup(handle);
+		return mistake(error, "URL of the mail server is malformed", hint);
+	}
+	parts->scheme = part(handle, CURLUPART_SCHEME, 0);
+	parts->host = part(handle, CURLUPART_HOST, 0);
+	port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	parts->port = port ? atoi(port) : 0;
+	path = part(handle, CURLUPART_PATH, 0);
+	bare = !part(handle, CURLUPART_USER, 0) && !part(handle, CURLUPART_PASSWORD, 0) &&
+		!part(handle, CURLUPART_OPTIONS, 0) && !part(handle, CURLUPART_QUERY, 0) &&
+		!part(handle, CURLUPART_FRAGMENT, 0) && (path == NULL || strcmp(path, "/") == 0);
+	curl_url_cleanup(handle);
+
+	if (parts->scheme == NULL || parts->host == NULL ||
+		(strcmp(parts->scheme, "smtp") != 0 && strcmp(parts->scheme, "smtps") != 0))
+		return mistake(error, "URL of the mail server must use smtp or smtps", hint);
+	if (!bare || parts->port == 0)
+		return mistake(error, "URL of the mail server has more than a host and a port", hint);
+	for (char *c = parts->host; *c; c++)
+		*c = pg_ascii_tolower(*c);
+	return true;
+}
+
+bool
+url_host_is_loopback(const char *host)
+{
+	struct in_addr v4;
+
+	return strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+		(inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127);
+}
+
 char *
 url_host(const char *url)
 {

@@ -27,6 +27,15 @@ typedef struct UrlParts
  */
 extern bool url_check(const char *url, UrlParts *parts, Mistake *error);
 
+/*
+ * Is this a mail server, smtp://host[:port] or smtps://host[:port], and no
+ * more?  It is the administrator's: any host will do.
+ */
+extern bool url_check_mail_server(const char *url, UrlParts *parts, Mistake *error);
+
+/* Is the host, as UrlParts has it, this machine itself by name or address? */
+extern bool url_host_is_loopback(const char *host);
+
 /* The host of a URL, palloc'd, or NULL when it has none or is malformed. */
 extern char *url_host(const char *url);
 
