@@ -216,6 +216,29 @@ names_secret(const char *name, size_t length)
 	return false;
 }
 
+static void
+append_member(StringInfo json, const char *name, const char *value)
+{
+	if (json->len > 1)
+		appendStringInfoChar(json, ',');
+	escape_json(json, name);
+	appendStringInfoChar(json, ':');
+	escape_json(json, value);
+}
+
+/* An e-mail's envelope, as the mail server is told. */
+static void
+append_envelope(StringInfo json, const Mail *mail)
+{
+	StringInfoData recipients;
+
+	initStringInfo(&recipients);
+	for (int i = 0; i < mail->nrecipients; i++)
+		appendStringInfo(&recipients, "%s<%s>", i > 0 ? ", " : "", mail->recipients[i]);
+	append_member(json, "MAIL FROM", psprintf("<%s>", mail->sender));
+	append_member(json, "RCPT TO", recipients.data);
+}
+
 /* Headers as a JSON object, of those sent by a hook. */
 static char *
 headers_json(const Message *message)
@@ -224,20 +247,38 @@ headers_json(const Message *message)
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
+	if (message->mail)
+		append_envelope(&json, message->mail);
 	for (int i = 0; i < message->nheaders; i++)
 	{
 		const char *line = message->headers[i];
 		size_t		name = strcspn(line, ":;");
 		const char *value = line[name] == ':' ? line + name + 1 + strspn(line + name + 1, " ") : "";
 
-		if (i > 0)
-			appendStringInfoChar(&json, ',');
-		escape_json(&json, pnstrdup(line, name));
-		appendStringInfoChar(&json, ':');
-		escape_json(&json, names_secret(line, name) ? MASK : value);
+		append_member(&json, pnstrdup(line, name), names_secret(line, name) ? MASK : value);
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
+}
+
+/* The body; of an e-mail each of its bodies, before it is encoded. */
+static char *
+shown_body(const Message *message)
+{
+	StringInfoData out;
+
+	if (message->mail == NULL)
+		return message->body ? pnstrdup(message->body, message->body_length) : NULL;
+	initStringInfo(&out);
+	for (int i = 0; i < message->mail->nparts; i++)
+	{
+		const MailPart *part = &message->mail->parts[i];
+
+		appendStringInfo(&out, "%sContent-Type: %s\r\n\r\n", i > 0 ? "\r\n" : "", part->type);
+		appendBinaryStringInfo(&out, part->text, part->length);
+		appendStringInfoString(&out, "\r\n");
+	}
+	return out.data;
 }
 
 /* The URL, with the values of parameters hidden whose names say that they are secrets. */
@@ -300,8 +341,7 @@ hooks_build(PG_FUNCTION_ARGS)
 		set_text(values, nulls, 1, message.shown_url ? message.shown_url : masked_url(message.url));
 		values[2] = DirectFunctionCall1(jsonb_in, CStringGetDatum(headers_json(&message)));
 		nulls[2] = false;
-		if (message.body != NULL)
-			set_text(values, nulls, 3, pnstrdup(message.body, message.body_length));
+		set_text(values, nulls, 3, shown_body(&message));
 		return make_row(fcinfo, values, nulls);
 	}
 	set_text(values, nulls, 4, error.message);

@@ -30,6 +30,9 @@
 #define LINE_WIDTH 76
 #define MAX_WORD 75
 
+/* Longer words than this are encoded, which breaks them. */
+#define MAX_PLAIN_WORD 60
+
 #define WORD_BEGIN "=?UTF-8?B?"
 #define WORD_END "?="
 
@@ -186,10 +189,12 @@ static bool
 is_plain(const char *text)
 {
 	size_t		length = strlen(text);
+	int			word = 0;
 
 	for (const char *c = text; *c; c++)
 	{
-		if (*c < 0x20 || *c > 0x7e)
+		word = *c == ' ' ? 0 : word + 1;
+		if (*c < 0x20 || *c > 0x7e || word > MAX_PLAIN_WORD)
 			return false;
 	}
 	return length > 0 && text[0] != ' ' && text[length - 1] != ' ' && strstr(text, "=?") == NULL;

@@ -261,6 +261,8 @@ on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
 	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 	const struct sockaddr *address = NULL;
 
+	if (request->kind == REQUEST_MAIL)
+		return CURL_PREREQFUNC_OK;	/* nothing of it is sent yet */
 	request->sent = true;
 	if (hooks_proxy != NULL && *hooks_proxy != '\0')
 		return CURL_PREREQFUNC_OK;
