@@ -430,7 +430,10 @@ mail_reply(Request *request, const char *line, size_t length)
 	MailState  *mail = &request->mail;
 	MailReply  *reply = &mail->reply;
 	int			status;
-	size_t		digits;
+	char		class[2];
+	char		subject[4];
+	char		detail[4];
+	int			end;
 
 	mail->greeted = true;
 	if (length < 4 || strspn(line, "0123456789") < 3 || line[3] == '-')
@@ -439,11 +442,10 @@ mail_reply(Request *request, const char *line, size_t length)
 	reply->status = status;
 
 	/* Of the rest, only a code like "5.1.1" is for others to see. */
-	digits = strspn(line + 4, "0123456789.");
 	reply->enhanced[0] = '\0';
-	if (digits >= 5 && digits < sizeof(reply->enhanced) && line[4] == line[0] && line[5] == '.' &&
-		line[6] != '.' && strchr(line + 6, '.') == memchr(line + 6, '.', digits - 3))
-		strlcpy(reply->enhanced, line + 4, digits + 1);
+	if (sscanf(line + 4, "%1[245].%3[0-9].%3[0-9]%n", class, subject, detail, &end) == 3 &&
+		class[0] == line[0] && strchr(" \r\n", line[4 + end]) != NULL)
+		snprintf(reply->enhanced, sizeof(reply->enhanced), "%s.%s.%s", class, subject, detail);
 
 	if (mail->stage == MAIL_RECIPIENT && status >= 400)
 	{
@@ -754,7 +756,9 @@ set_mail(Request *request, const Mail *mail)
 {
 	return curl_easy_setopt(request->easy, CURLOPT_MAIL_FROM, mail->sender) == CURLE_OK &&
 		curl_easy_setopt(request->easy, CURLOPT_MAIL_RCPT, request->mail.recipients) == CURLE_OK &&
-		set_mail_parts(request, mail);
+		set_mail_parts(request, mail) &&
+		/* Otherwise libcurl sends it once more by itself, when a connection that was used before says no. */
+		curl_easy_setopt(request->easy, CURLOPT_UPLOAD, 1L) == CURLE_OK;
 }
 
 static bool

@@ -230,8 +230,7 @@ $node->safe_psql('postgres', 'DELETE FROM stream_hooks');
 
 $hook = send_to([ 'nobody@example.org', 'ann@example.org', 'full@example.org' ]);
 is_deeply(attempts($hook), ['1 success 250 2 of the recipients refused: SMTP 451 4.2.2 (the mailbox is full)'],
-	'two of three refused: success, and the log says so')
-
+	'two of three refused: success, and the log says so');
 is(($server->take(1))[0]{to}, 'ann@example.org', '... the third gets it');
 $node->safe_psql('postgres', 'DELETE FROM stream_hooks');
 

@@ -233,6 +233,11 @@ sub take_line
 
 	# What is neither of these is a part of a login.
 	$command = 'AUTH' unless $command =~ /^(EHLO|HELO|AUTH|MAIL|RCPT|DATA|QUIT|STARTTLS)$/;
+	if ($line =~ /^AUTH \S+$/)
+	{
+		syswrite $connection->{socket}, "334 \r\n";
+		return 1;
+	}
 	return answer($self, $connection, $command, line => $line)
 	  if $command =~ /^(EHLO|AUTH|MAIL|RCPT|DATA)$/;
 	note($self, $connection, $command, line => $line);
