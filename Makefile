@@ -28,6 +28,7 @@ OBJS = \
 	src/condition_key.o \
 	src/control.o \
 	src/delivery.o \
+	src/discord_embed.o \
 	src/dispatch.o \
 	src/event.o \
 	src/expression.o \
@@ -36,6 +37,8 @@ OBJS = \
 	src/filter.o \
 	src/flood.o \
 	src/functions.o \
+	src/group.o \
+	src/guard.o \
 	src/health.o \
 	src/hook.o \
 	src/hooks.o \
@@ -49,10 +52,12 @@ OBJS = \
 	src/look.o \
 	src/mail.o \
 	src/mail_server.o \
+	src/markdown.o \
 	src/mistake.o \
 	src/number.o \
 	src/orphan.o \
 	src/parking.o \
+	src/posted.o \
 	src/predicate.o \
 	src/queue.o \
 	src/request.o \
@@ -75,7 +80,7 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc openssl)
 
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.
-REGRESS = setup adopt attach condition condition_language template template_language address validation signature look
+REGRESS = setup adopt attach condition condition_language template template_language address validation signature look discord
 REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check \
 	--encoding=UTF8 --no-locale
 

@@ -157,6 +157,21 @@ COMMENT ON TABLE hooks.health IS
 	'hooks whose last attempt failed, or that were disabled for their destination''s sake; see hooks.hook_health';
 COMMENT ON INDEX hooks.health_user_id_idx IS 'finds a user''s hooks';
 
+CREATE TABLE hooks.message (
+	user_id			pg_catalog.uuid NOT NULL,
+	name			pg_catalog.text NOT NULL,
+	stream			pg_catalog.text NOT NULL,
+	message_id		pg_catalog.text NOT NULL,
+	event_id		pg_catalog.uuid NOT NULL,
+	event_time		pg_catalog.timestamptz NOT NULL,
+	posted_at		pg_catalog.timestamptz NOT NULL,
+	changed_at		pg_catalog.timestamptz NOT NULL,
+	PRIMARY KEY (user_id, name, stream)
+);
+COMMENT ON TABLE hooks.message IS
+	'messages that hooks have posted and change since (the setting "edit" of discord_message), for some days; see '
+	'hooks.messages';
+
 CREATE TABLE hooks.paused (
 	user_id			pg_catalog.uuid NOT NULL,
 	hook_id			pg_catalog.uuid,
@@ -244,7 +259,7 @@ CREATE FUNCTION hooks.render(template pg_catalog.text, event pg_catalog.jsonb,
 	RETURNS pg_catalog.text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_render';
 COMMENT ON FUNCTION hooks.render(text, jsonb, text) IS
-	'a template with its variables replaced, as it would be in a text, json or url context';
+	'a template with its variables replaced, as it would be in a text, json, url or discord context';
 
 CREATE FUNCTION hooks.generate_secret()
 	RETURNS pg_catalog.text
@@ -772,6 +787,18 @@ COMMENT ON VIEW hooks.hook_health IS
 COMMENT ON COLUMN hooks.hook_health.disabled_reason IS
 	'why the worker has disabled it; null when somebody else did';
 
+CREATE VIEW hooks.messages WITH (security_barrier) AS
+SELECT m.user_id, m.name, m.stream, m.message_id, m.event_id, m.posted_at, m.changed_at
+FROM hooks.message AS m
+WHERE m.message_id OPERATOR(pg_catalog.<>) ''
+	AND m.user_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.user_id FROM hooks.visible_hooks() AS h));
+COMMENT ON VIEW hooks.messages IS
+	'messages that were posted for a stream, and that hooks with the setting "edit" change; of users of whom the '
+	'reader may see a hook';
+COMMENT ON COLUMN hooks.messages.name IS 'the webhook, and the name in "edit"';
+COMMENT ON COLUMN hooks.messages.stream IS 'what the events call "livestream_id"; empty where they do not say';
+COMMENT ON COLUMN hooks.messages.event_id IS 'the event that posted it';
+
 CREATE FUNCTION hooks.under_way()
 	RETURNS TABLE (user_id pg_catalog.uuid, requests pg_catalog.int4)
 	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_under_way' ROWS 100;
@@ -889,7 +916,7 @@ AS $$
 BEGIN
 	IF discard THEN
 		TRUNCATE hooks.queue_0, hooks.queue_1, hooks.queue_2,
-			hooks.ack_0, hooks.ack_1, hooks.ack_2, hooks.delivery;
+			hooks.ack_0, hooks.ack_1, hooks.ack_2, hooks.delivery, hooks.message;
 	END IF;
 	DELETE FROM hooks.installation;
 	INSERT INTO hooks.installation
@@ -1694,7 +1721,7 @@ GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, json
 	hooks.backtest_summary(uuid, interval), hooks.backtest_summary(uuid, text, jsonb, int4, interval),
 	hooks.lint(text, jsonb, text, jsonb), hooks.lint(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.visible_hooks(), hooks.under_way(), hooks.last_results(uuid[]) TO PUBLIC;
-GRANT SELECT ON hooks.event_tables TO PUBLIC;
+GRANT SELECT ON hooks.event_tables, hooks.messages TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;
 

@@ -27,6 +27,7 @@ typedef struct ActionDelivery
 	const char *id;				/* the same on every attempt */
 	const char *target;			/* which of the hook's destinations; NULL: there is one */
 	TimestampTz now;			/* of this attempt */
+	const char *edits;			/* the message that it changes; NULL: it posts one */
 } ActionDelivery;
 
 typedef enum OutcomeClass
@@ -35,6 +36,14 @@ typedef enum OutcomeClass
 	OUTCOME_RETRY,				/* a failure that another attempt may mend */
 	OUTCOME_TERMINAL			/* one that it will not */
 } OutcomeClass;
+
+/* What an answer closes that says when to come again. */
+typedef enum OutcomeCloses
+{
+	CLOSES_DESTINATION,
+	CLOSES_GROUP,				/* all destinations of its group, as far as known */
+	CLOSES_SERVICE				/* everything that goes to this service */
+} OutcomeCloses;
 
 typedef struct Outcome
 {
@@ -47,6 +56,12 @@ typedef struct Outcome
 	char	   *error;			/* for the log; NULL for success */
 	char	   *note;			/* of a success: what the log is to say all the same; or NULL */
 	int			status;			/* HTTP status or SMTP reply, 0 when there was none */
+	int64		wait_ms;		/* when to come again, as the answer's body says; 0: it does not */
+	OutcomeCloses closes;
+	bool		invalid;		/* one of those for which the service bans senders */
+	const char *group;			/* whose limits its destination shares; NULL: not said */
+	const char *posted;			/* the message that was posted; NULL: not said */
+	bool		gone;			/* the message to change is not there any more */
 } Outcome;
 
 /*
@@ -58,6 +73,9 @@ typedef struct Action
 	const struct ActionType *type;
 	const char *host;			/* "example.com:443": where requests go */
 	const char *destination;	/* what rate limits are for; NULL: the user's use of the host */
+	const char *edits;			/* whose messages, of each user, are posted once a stream and
+								 * changed since; NULL: each is a new one */
+	bool		guarded;		/* guard.h knows when its service takes requests */
 	bool		keep_cooldown;	/* even when nothing was delivered */
 	bool		strict;			/* one after another, retries included */
 	int			concurrency;	/* requests under way at once; 0: no limit of its own */

@@ -182,6 +182,24 @@ read_wish(AnswerHeaders *headers, Slice value, int rank, time_t now)
 }
 
 static void
+read_scope(AnswerHeaders *headers, Slice value, int rank, time_t now)
+{
+	if (is_word(value, "user"))
+		headers->rate_scope = RATE_SCOPE_USER;
+	else if (is_word(value, "shared"))
+		headers->rate_scope = RATE_SCOPE_SHARED;
+	else if (is_word(value, "global"))
+		headers->rate_scope = RATE_SCOPE_GLOBAL;
+}
+
+static void
+read_global(AnswerHeaders *headers, Slice value, int rank, time_t now)
+{
+	if (is_word(value, "true"))
+		headers->rate_scope = RATE_SCOPE_GLOBAL;
+}
+
+static void
 set_remaining(AnswerHeaders *headers, int64 n, int rank)
 {
 	if (rank < headers->remaining_rank)
@@ -284,6 +302,8 @@ static const struct
 	{"location", read_location},
 	{"retry-after", read_retry_after},
 	{"webhook-delivery", read_wish},
+	{"x-ratelimit-global", read_global},
+	{"x-ratelimit-scope", read_scope},
 	{"x-ratelimit-remaining", read_remaining, 4},
 	{"x-ratelimit-reset-after", read_reset_after, 4},
 	{"ratelimit-remaining", read_remaining, 3},
@@ -305,6 +325,7 @@ answer_headers_begin(AnswerHeaders *headers)
 	headers->retry_after_ms = headers->rate_reset_ms = -1;
 	headers->rate_remaining = -1;
 	headers->remaining_rank = headers->reset_rank = 0;
+	headers->rate_scope = RATE_SCOPE_UNKNOWN;
 	headers->wish = WISH_NONE;
 }
 

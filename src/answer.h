@@ -25,6 +25,7 @@ typedef struct AnswerHeaders
 	int64		rate_reset_ms;
 	int			remaining_rank; /* how good the header was that said so */
 	int			reset_rank;
+	RateScope	rate_scope;
 	AnswerWish	wish;
 } AnswerHeaders;
 

@@ -26,7 +26,10 @@
 #include "utils/snapmgr.h"
 
 #include "delivery.h"
+#include "group.h"
+#include "guard.h"
 #include "log.h"
+#include "posted.h"
 #include "schedule.h"
 #include "settings.h"
 #include "shared.h"
@@ -36,6 +39,10 @@
 /* The least pause after an answer that counts no attempt. */
 #define UNCOUNTED_PAUSE USECS_PER_SEC
 
+/* The same where the answer tells, in its own way, that another one will do. */
+#define GONE_PAUSE (10 * 1000)
+
+#define SERVICE_CLOSED "the service takes no requests from this server for now"
 #define CANCELLED "cancelled by hooks.cancel()"
 
 typedef struct Delivery
@@ -52,6 +59,8 @@ typedef struct Delivery
 	bool		blameless;		/* what keeps it from being sent is not the hook's fault */
 	const ActionType *type;		/* from the start on */
 	TimestampTz started_at;
+	char	   *series;			/* whose message it posts or changes, or NULL … */
+	char	   *edits;			/* … and the one that it changes; NULL: it posts one */
 } Delivery;
 
 /* Places of a hook's deliveries that were aside before the hook was loaded. */
@@ -178,6 +187,16 @@ delivery_refuse(const Hook *hook, const QueuedEvent *event, const char *error, T
  * ----------
  */
 
+static void
+forget_message(Delivery *delivery)
+{
+	if (delivery->series)
+		pfree(delivery->series);
+	if (delivery->edits)
+		pfree(delivery->edits);
+	delivery->series = delivery->edits = NULL;
+}
+
 /* What was taken for the delivery is given back; it is out of the schedule. */
 static void
 release(Delivery *delivery)
@@ -192,6 +211,7 @@ release(Delivery *delivery)
 	dlist_delete(&delivery->hook_link);
 	if (delivery->kept.error)
 		pfree((char *) delivery->kept.error);
+	forget_message(delivery);
 	pfree(delivery);
 	hook_release(hook);
 }
@@ -309,6 +329,19 @@ destination_of(const Hook *hook)
 	return destination;
 }
 
+/* What the hook shares a message with, which only one at a time may change; 0: it has none. */
+static uint64
+series_of(const Hook *hook)
+{
+	const char *name = hook->action->edits;
+
+	if (name == NULL)
+		return 0;
+	return hash_combine64(hash_bytes_extended((const unsigned char *) name, strlen(name),
+											  ~destination_seed),
+						  hash_bytes_extended(hook->user_id.data, UUID_LEN, ~destination_seed));
+}
+
 /* What the hook had aside before it was loaded. */
 static void
 recall_places(Hook *hook)
@@ -357,6 +390,7 @@ enter(Delivery *delivery, bool was_aside)
 		.type = delivery->event->event.type,
 		.host = hook->action->host,
 		.destination = destination_of(hook),
+		.series = series_of(hook),
 		.size = delivery->event->data_size,
 		.concurrency = hook->action->concurrency,
 		.strict = hook->action->strict,
@@ -584,8 +618,31 @@ as_action(const Delivery *delivery)
 	{
 		.occasion = {&delivery->event->event, hook->id, hook->name},
 		.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id))),
-		.now = delivery->started_at
+		.now = delivery->started_at,
+		.edits = delivery->edits
 	};
+}
+
+/*
+ * Which message it changes, if it shares one.  False when that shows something
+ * later already: this one has waited for another attempt meanwhile.
+ */
+static bool
+find_message(Delivery *delivery)
+{
+	const char *name = delivery->hook->action->edits;
+	const Event *event = &delivery->event->event;
+	const Posted *posted;
+
+	forget_message(delivery);
+	if (name == NULL)
+		return true;
+	delivery->series = MemoryContextStrdup(TopMemoryContext, name);
+	posted = posted_find(event, name);
+	if (posted == NULL)
+		return true;
+	delivery->edits = MemoryContextStrdup(TopMemoryContext, posted->message);
+	return !delivery->in_table || delivery->kept.replay || event->time >= posted->event_time;
 }
 
 /* Make and start the request; returns why not, or NULL. */
@@ -595,8 +652,11 @@ start_request(Delivery *delivery)
 	Hook	   *hook = delivery->hook;
 	Message		message = {0};
 	Mistake		error = {0};
-	ActionDelivery what = as_action(delivery);
+	ActionDelivery what;
 
+	if (!find_message(delivery))
+		return "a later event has changed the message already";
+	what = as_action(delivery);
 	message.timeout_ms = hook->action->timeout_ms;
 	if (!delivery->type->build(hook->action, &what, &message, &error))
 	{
@@ -717,6 +777,27 @@ expired(const Hook *hook)
 	return psprintf("expired after %s", duration_text(hook->action->retry.max_age));
 }
 
+/* Whoever looks is to know what it waits for, unless an attempt has said more. */
+static void
+say_service_is_closed(Delivery *delivery)
+{
+	if (delivery->kept.error == NULL)
+		delivery->kept.error = MemoryContextStrdup(TopMemoryContext, SERVICE_CLOSED);
+}
+
+/* Its service takes no requests from this server until then. */
+static void
+wait_for_service(Delivery *delivery, TimestampTz until)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	say_service_is_closed(delivery);
+	schedule_close_host(schedule, &delivery->scheduled, until - now, now);
+	until = schedule_again(schedule, &delivery->scheduled, Min(until, expires_at(delivery) + 1));
+	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
+	put_aside(delivery, ASIDE_HOST, until);
+}
+
 /* The delivery's turn has come. */
 static void
 take_turn(Delivery *delivery)
@@ -754,6 +835,8 @@ take_turn(Delivery *delivery)
 		schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 		put_aside(delivery, ASIDE_PAUSED, DT_NOEND);
 	}
+	else if (hook->action->guarded && guard_opens_at(now) > now)
+		wait_for_service(delivery, guard_opens_at(now));
 	else
 		start(delivery);
 }
@@ -774,6 +857,8 @@ step_aside(Delivery *delivery, TimestampTz until)
 	}
 	if (now <= expires)
 	{
+		if (hook->action && hook->action->guarded && guard_opens_at(now) > now)
+			say_service_is_closed(delivery);
 		put_aside(delivery, ASIDE_HOST, Min(until, expires + 1));
 		return;
 	}
@@ -844,17 +929,60 @@ log_attempt(const Delivery *delivery, const Answer *answer, const Outcome *outco
 	shared_count(slot, outcome->class == OUTCOME_SUCCESS ? STAT_SUCCEEDED : STAT_FAILED, 1);
 }
 
-/* What the answer tells of its destination's limits. */
+/* When the receiver wants another attempt, in microseconds; -1: it does not say. */
+static int64
+wish_of(const Answer *answer, const Outcome *outcome)
+{
+	int64		ms = Max(answer->retry_after_ms, outcome->wait_ms > 0 ? outcome->wait_ms : -1);
+
+	return ms < 0 ? -1 : ms * 1000;
+}
+
 static void
-learn(const Delivery *delivery, const Answer *answer, TimestampTz now)
+close_destination(void *arg, uint64 destination)
+{
+	schedule_close_destination(schedule, destination, *(int64 *) arg, GetCurrentTimestamp());
+}
+
+/* What the answer tells of limits, its destination's and others'. */
+static void
+learn(const Delivery *delivery, const Answer *answer, const Outcome *outcome, TimestampTz now)
 {
 	bool		closed = answer->status == 429 || answer->status == 503;
+	int64		closed_for = closed ? wish_of(answer, outcome) : -1;
 
 	if (answer->kind != ANSWER_STATUS)
 		return;
+	if (outcome->invalid)
+		guard_count_invalid(now);
+	if (outcome->group != NULL)
+		group_learn(delivery->scheduled.destination, outcome->group);
+	if (closed_for > 0 && outcome->closes == CLOSES_SERVICE)
+	{
+		guard_close(closed_for, now);
+		schedule_close_host(schedule, &delivery->scheduled, closed_for, now);
+	}
+	else if (closed_for > 0 && outcome->closes == CLOSES_GROUP)
+		group_each(delivery->scheduled.destination, close_destination, &closed_for);
 	schedule_learn(schedule, &delivery->scheduled, answer->rate_remaining,
 				   answer->rate_reset_ms < 0 ? -1 : answer->rate_reset_ms * 1000,
-				   closed && answer->retry_after_ms > 0 ? answer->retry_after_ms * 1000 : -1, now);
+				   closed_for > 0 ? closed_for : -1, now);
+}
+
+/* What has become of the message that it shares with others. */
+static void
+remember_message(const Delivery *delivery, const Outcome *outcome, TimestampTz now)
+{
+	const Event *event = &delivery->event->event;
+
+	if (delivery->series == NULL)
+		return;
+	if (outcome->gone)
+		posted_gone(event, delivery->series, delivery->edits, now);
+	else if (outcome->class == OUTCOME_SUCCESS && delivery->edits != NULL)
+		posted_changed(event, delivery->series, delivery->edits, now);
+	else if (outcome->class == OUTCOME_SUCCESS && outcome->posted != NULL)
+		posted_new(event, delivery->series, outcome->posted, now);
 }
 
 /*
@@ -865,12 +993,14 @@ static TimestampTz
 next_attempt(Delivery *delivery, const Answer *answer, Outcome *outcome, TimestampTz now)
 {
 	const Action *action = delivery->hook->action;
-	int64		wish = answer->retry_after_ms < 0 ? -1 : answer->retry_after_ms * 1000;
+	int64		wish = wish_of(answer, outcome);
 	TimestampTz next;
 
 	if (outcome->class != OUTCOME_RETRY || action == NULL || delivery->cancelled)
 		return DT_NOEND;
-	if (outcome->uncounted)
+	if (outcome->gone)
+		next = now + GONE_PAUSE;
+	else if (outcome->uncounted)
 		next = now + Max(Min(wish, RETRY_LONGEST_WISH), UNCOUNTED_PAUSE);
 	else
 		next = retry_at(&action->retry, delivery->kept.attempts, wish,
@@ -914,7 +1044,8 @@ take_answer(Delivery *delivery, const Answer *answer)
 	if (!outcome.uncounted)
 		kept->attempts = attempt;
 	keep_error(delivery, outcome.error, outcome.status, now);
-	learn(delivery, answer, now);
+	learn(delivery, answer, &outcome, now);
+	remember_message(delivery, &outcome, now);
 	if (!outcome.uncounted && !outcome.blameless)
 		health_result(hook, outcome.error, outcome.status, TIMESTAMP_IS_NOEND(next), now);
 	if (outcome.disable)

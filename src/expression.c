@@ -318,6 +318,17 @@ expression_is_json(const Expression *expression)
 		strcmp(expression->filters[expression->nfilters - 1]->type->name, "json") == 0;
 }
 
+bool
+expression_is_authors(const Expression *expression)
+{
+	for (int i = 0; i < expression->nfilters; i++)
+	{
+		if (expression->filters[i]->type->is_authors)
+			return true;
+	}
+	return false;
+}
+
 const Field *
 expression_field(const Expression *expression)
 {

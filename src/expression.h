@@ -38,6 +38,9 @@ extern Value expression_value(const Expression *expression, const Occasion *occa
 /* Does it end in the filter "json"? */
 extern bool expression_is_json(const Expression *expression);
 
+/* Is what it gives, or how it stands in markdown, up to the hook's author? */
+extern bool expression_is_authors(const Expression *expression);
+
 /* The field it begins with, or NULL. */
 extern const Field *expression_field(const Expression *expression);
 

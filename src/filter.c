@@ -201,6 +201,12 @@ apply_discord(const Filter *filter, const Occasion *occasion, Value *value)
 	set_buffer(value, &out);
 }
 
+/* That it is markdown is for messages to know. */
+static void
+apply_markdown(const Filter *filter, const Occasion *occasion, Value *value)
+{
+}
+
 /* ----------
  * Text
  * ----------
@@ -521,13 +527,14 @@ static const FilterType filters[] = {
 	{"truncate", 1, 1, true, check_truncate, apply_truncate, "a number of characters", "truncate:100"},
 	{"replace", 2, 2, true, check_replace, apply_replace, "a text, not empty, and another", "replace:\"a\":\"b\""},
 	{"json", 0, 0, true, NULL, apply_json, "nothing", "json"},
-	{"url", 0, 0, true, NULL, apply_url, "nothing", "url"},
-	{"discord", 0, 0, true, NULL, apply_discord, "nothing", "discord"},
+	{"url", 0, 0, true, NULL, apply_url, "nothing", "url", true},
+	{"discord", 0, 0, true, NULL, apply_discord, "nothing", "discord", true},
+	{"markdown", 0, 0, true, NULL, apply_markdown, "nothing", "markdown", true},
 	{"number", 1, 1, true, check_decimals, apply_number, "a number of decimals, 0 to 10", "number:2"},
 	{"money", 0, 1, true, NULL, apply_money, "nothing, or the code of a currency", "money:\"EUR\""},
-	{"plural", 2, 2, true, NULL, apply_plural, "a word for one and a word for many", "plural:\"viewer\":\"viewers\""},
+	{"plural", 2, 2, true, NULL, apply_plural, "a word for one and a word for many", "plural:\"viewer\":\"viewers\"", true},
 	{"date", 1, 2, true, check_date, apply_date, "a format of to_char() and the name of a time zone", "date:\"HH24:MI\":\"Europe/Berlin\""},
-	{"random", 1, FILTER_MAX_ARGUMENTS, false, NULL, apply_random, "1 to 20 texts", "random:\"hi\":\"hello\""},
+	{"random", 1, FILTER_MAX_ARGUMENTS, false, NULL, apply_random, "1 to 20 texts", "random:\"hi\":\"hello\"", true},
 };
 
 const FilterType *

@@ -39,6 +39,7 @@ typedef struct FilterType
 	void		(*apply) (const Filter *filter, const Occasion *occasion, Value *value);
 	const char *takes;			/* in words */
 	const char *example;		/* after the bar */
+	bool		is_authors;		/* what it gives is the hook's author's to answer for, as markdown */
 } FilterType;
 
 /* A filter with its arguments. */

@@ -61,10 +61,12 @@ template_context_from_name(const char *name)
 		return TEMPLATE_JSON;
 	if (strcmp(name, "url") == 0)
 		return TEMPLATE_URL;
+	if (strcmp(name, "discord") == 0)
+		return TEMPLATE_DISCORD;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown template context \"%s\"", name),
-			 errhint("Contexts are text, json, url.")));
+			 errhint("Contexts are text, json, url, discord.")));
 }
 
 /* hooks.render(template text, event jsonb, context text default 'text') returns text */

@@ -29,6 +29,7 @@
 #include "condition.h"
 #include "cooldown.h"
 #include "lint.h"
+#include "posted.h"
 #include "template.h"
 
 PG_FUNCTION_INFO_V1(hooks_judge);
@@ -333,6 +334,8 @@ hooks_build(PG_FUNCTION_ARGS)
 	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
 	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);
+	if (action != NULL && action->edits != NULL)
+		delivery.edits = posted_look(&event, action->edits, &delivery.occasion.hook_id);
 	if (action != NULL && action->type->build == NULL)
 		(void) mistake(&error, action_not_performed(action_name), NULL);
 	else if (action != NULL && action->type->build(action, &delivery, &message, &error))

@@ -88,8 +88,17 @@ typedef enum AnswerWish
 } AnswerWish;
 
 #define ANSWER_MAX_REASON 256
-#define ANSWER_MAX_BODY (16 * 1024)
+#define ANSWER_MAX_BODY (64 * 1024)
 #define ANSWER_MAX_DELAY_MS (60 * 60 * 1000)
+
+/* Whose limit an answer of 429 is about, in the words of Discord. */
+typedef enum RateScope
+{
+	RATE_SCOPE_UNKNOWN,
+	RATE_SCOPE_USER,			/* the destination's own */
+	RATE_SCOPE_SHARED,			/* one that others share */
+	RATE_SCOPE_GLOBAL			/* the sender's */
+} RateScope;
 
 typedef struct Answer
 {
@@ -106,6 +115,7 @@ typedef struct Answer
 	int64		retry_after_ms; /* not before */
 	int			rate_remaining; /* requests that are left of a limit; -1: not said */
 	int64		rate_reset_ms;	/* until it is renewed */
+	RateScope	rate_scope;
 	AnswerWish	wish;
 
 	/*

@@ -78,18 +78,19 @@ struct ScheduleUser
 	int			stuck;			/* lanes */
 };
 
-/* What many lanes may have to wait for: a host, or a destination's own limits. */
+/* What many lanes may have to wait for: a host, a destination's own limits, a series. */
 struct ScheduleGate
 {
 	bool		is_host;
+	bool		is_series;
 	dlist_head	blocked;		/* lanes that wait */
 	dlist_node	full_link;		/* on the list of those waited for without a time */
 	bool		is_full;
 	ScheduleTimer timer;
 	int			deliveries;		/* of a host: that name it */
-	int			in_flight;		/* of a host */
+	int			in_flight;		/* of a host, or a series */
 	Breaker		breaker;		/* of a host */
-	Pace		pace;			/* of a destination */
+	Pace		pace;			/* of a destination; a host's is only ever closed */
 	TimestampTz aside_until;	/* where deliveries were put last … */
 	int64		aside_n;		/* … and how many, to keep their order */
 };
@@ -100,6 +101,7 @@ typedef struct HostEntry
 	ScheduleGate gate;
 } HostEntry;
 
+/* Series are in the same table. */
 typedef struct DestinationEntry
 {
 	uint64		destination;	/* key */
@@ -537,6 +539,19 @@ find_destination(Schedule *schedule, uint64 destination, bool make)
 	return entry ? &entry->gate : NULL;
 }
 
+/* The gate of a delivery's series; unless "make", NULL when nothing of it is under way. */
+static ScheduleGate *
+find_series(Schedule *schedule, const Scheduled *delivery, bool make)
+{
+	ScheduleGate *gate = NULL;
+
+	if (delivery->series != 0)
+		gate = find_destination(schedule, delivery->series, make);
+	if (gate != NULL)
+		gate->is_series = true;
+	return gate;
+}
+
 void
 schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order, TimestampTz now)
 {
@@ -551,6 +566,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	delivery->lane = lane;
 	delivery->host = find_host(schedule, order->host);
 	delivery->destination = order->destination;
+	delivery->series = order->series;
 	delivery->number = schedule->next_number++;
 	delivery->class = Min(class_of[order->type] + (order->again ? CLASS_AGAIN : 0), CLASSES - 1);
 	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
@@ -592,11 +608,13 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 static TimestampTz
 gate_opens_at(const Schedule *schedule, const ScheduleGate *gate)
 {
+	if (gate->is_series)
+		return gate->in_flight > 0 ? DT_NOEND : schedule->now;
 	if (!gate->is_host)
 		return pace_opens_at(&gate->pace, schedule->now);
 	if (gate->in_flight >= schedule->limits.per_host)
 		return DT_NOEND;
-	return breaker_opens_at(&gate->breaker, schedule->now);
+	return Max(breaker_opens_at(&gate->breaker, schedule->now), gate->pace.closed_until);
 }
 
 /* How many deliveries may start through the gate. */
@@ -605,6 +623,8 @@ gate_room(const Schedule *schedule, const ScheduleGate *gate)
 {
 	if (gate_opens_at(schedule, gate) > schedule->now)
 		return 0;
+	if (gate->is_series)
+		return 1;
 	if (!gate->is_host)
 		return pace_room(&gate->pace, schedule->now);
 	if (gate->breaker.state != BREAKER_CLOSED)
@@ -759,7 +779,8 @@ release_host(Schedule *schedule, ScheduleGate *host)
 	HostEntry  *entry = (HostEntry *) ((char *) host - offsetof(HostEntry, gate));
 
 	Assert(dlist_is_empty(&host->blocked) || host->deliveries > 0);
-	if (host->deliveries == 0 && breaker_is_clean(&host->breaker, schedule->now))
+	if (host->deliveries == 0 && breaker_is_clean(&host->breaker, schedule->now) &&
+		host->pace.closed_until <= schedule->now)
 	{
 		gate_relax(host);
 		timer_clear(schedule, &host->timer);
@@ -772,7 +793,8 @@ release_destination(Schedule *schedule, ScheduleGate *gate)
 {
 	DestinationEntry *entry = (DestinationEntry *) ((char *) gate - offsetof(DestinationEntry, gate));
 
-	if (!dlist_is_empty(&gate->blocked) || !pace_is_over(&gate->pace, schedule->now))
+	if (!dlist_is_empty(&gate->blocked) || gate->in_flight > 0 ||
+		!pace_is_over(&gate->pace, schedule->now))
 		return;
 	gate_relax(gate);
 	timer_clear(schedule, &gate->timer);
@@ -814,6 +836,7 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 	Scheduled  *delivery = first_of_lane(lane);
 	ScheduleUser *user = lane->user;
 	ScheduleGate *destination = find_destination(schedule, delivery->destination, true);
+	ScheduleGate *series = find_series(schedule, delivery, true);
 
 	leave_lane(schedule, lane);
 	user_leaves_sated(schedule, user);
@@ -825,6 +848,8 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 	schedule->in_flight++;
 	delivery->probe = breaker_start(&delivery->host->breaker);
 	pace_start(&destination->pace, schedule->now);
+	if (series != NULL)
+		series->in_flight++;
 
 	lane->state = LANE_EMPTY;
 	if (lane->waiting > 0)
@@ -853,13 +878,13 @@ is_behind(const ScheduleLane *lane, const Scheduled *delivery)
 
 /*
  * Which of the gates a delivery has to wait at, and until when: the one that
- * opens later, of those that say when they open.  NULL when both are open.
+ * opens later, of those that say when they open.  NULL when all are open.
  */
 static ScheduleGate *
 later_gate(const Schedule *schedule, ScheduleGate *destination, ScheduleGate *host,
-		   TimestampTz *opens)
+		   ScheduleGate *series, TimestampTz *opens)
 {
-	ScheduleGate *gates[] = {destination, host};
+	ScheduleGate *gates[] = {destination, host, series};
 	ScheduleGate *later = NULL;
 
 	*opens = schedule->now;
@@ -941,7 +966,8 @@ take_turn(Schedule *schedule, ScheduleUser *user, ScheduleStep *step)
 	}
 
 	destination = find_destination(schedule, delivery->destination, false);
-	gate = later_gate(schedule, destination, delivery->host, &opens);
+	gate = later_gate(schedule, destination, delivery->host, find_series(schedule, delivery, false),
+					  &opens);
 	if (gate == NULL)
 	{
 		start(schedule, lane, step);
@@ -1041,6 +1067,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	ScheduleUser *user = lane->user;
 	ScheduleGate *host = delivery->host;
 	ScheduleGate *destination = find_destination(schedule, delivery->destination, false);
+	ScheduleGate *series = find_series(schedule, delivery, false);
 
 	Assert(delivery->state == SCHEDULE_IN_FLIGHT);
 	set_clock(schedule, now);
@@ -1062,6 +1089,13 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	pace_done(&destination->pace);
 	(void) gate_look(schedule, destination);
 	release_destination(schedule, destination);
+
+	if (series != NULL)
+	{
+		series->in_flight--;
+		(void) gate_look(schedule, series);
+		release_destination(schedule, series);
+	}
 
 	if (lane->state == LANE_BUSY)
 	{
@@ -1174,6 +1208,39 @@ schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int
 		gate_scatter(schedule, gate);
 	else
 		(void) gate_look(schedule, gate);
+}
+
+/* Close a gate, and have those who wait at it know. */
+static void
+close_gate(Schedule *schedule, ScheduleGate *gate, int64 closed_for)
+{
+	bool		was_closed = gate_is_closed(schedule, gate);
+
+	if (gate->is_host)
+		gate->pace.closed_until = Max(gate->pace.closed_until,
+									  schedule->now + Min(closed_for, PACE_LONGEST));
+	else
+		pace_close(&gate->pace, closed_for, schedule->now);
+	if (gate_is_closed(schedule, gate) && !was_closed)
+		gate_scatter(schedule, gate);
+	else
+		(void) gate_look(schedule, gate);
+}
+
+void
+schedule_close_destination(Schedule *schedule, uint64 destination, int64 closed_for,
+						   TimestampTz now)
+{
+	set_clock(schedule, now);
+	close_gate(schedule, find_destination(schedule, destination, true), closed_for);
+}
+
+void
+schedule_close_host(Schedule *schedule, const Scheduled *delivery, int64 closed_for,
+					TimestampTz now)
+{
+	set_clock(schedule, now);
+	close_gate(schedule, delivery->host, closed_for);
 }
 
 void

@@ -20,7 +20,8 @@
  * open (breaker.h); a destination no more than it says it takes (pace.h).
  * What has to wait for them for a while steps aside: the schedule hands it
  * back with the time when to come again, and counts how much of a user's
- * deliveries are aside.
+ * deliveries are aside.  Of deliveries that belong to one series, one is under
+ * way at a time, whichever hooks they are of.
  *
  * Some deliveries keep their places in their hook's lane while they are aside,
  * and all that follows waits for them, or steps aside as well, keeping its
@@ -101,6 +102,7 @@ typedef struct Scheduled
 	ScheduleLane *lane;
 	ScheduleGate *host;
 	uint64		destination;
+	uint64		series;
 	uint64		number;			/* counts deliveries as they come */
 	int64		place;			/* in its lane */
 	int			class;
@@ -120,6 +122,7 @@ typedef struct ScheduleOrder
 	TriggerType type;
 	const char *host;			/* "example.com:443" */
 	uint64		destination;	/* what it shares its limits of rate with */
+	uint64		series;			/* one of it at a time is under way; 0: it is in none */
 	Size		size;			/* of its event, in bytes */
 	int			concurrency;	/* the hook's own limit, 0: none */
 	bool		strict;
@@ -211,6 +214,12 @@ extern void schedule_forget_lane(ScheduleLane *lane);
  */
 extern void schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining,
 						   int64 renewed_in, int64 closed_for, TimestampTz now);
+
+/* No request goes to a destination, or to a delivery's host, for so many microseconds. */
+extern void schedule_close_destination(Schedule *schedule, uint64 destination, int64 closed_for,
+									   TimestampTz now);
+extern void schedule_close_host(Schedule *schedule, const Scheduled *delivery, int64 closed_for,
+								TimestampTz now);
 
 /* Forget hosts and destinations that nothing is held against. */
 extern void schedule_forget(Schedule *schedule, TimestampTz now);

@@ -17,6 +17,7 @@
 
 #include "compat.h"
 #include "flood.h"
+#include "guard.h"
 #include "settings.h"
 #include "shared.h"
 #include "underway.h"
@@ -67,7 +68,8 @@ shared_request(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 
-	RequestAddinShmemSpace(add_size(add_size(shared_size(), flood_size()), underway_size()));
+	RequestAddinShmemSpace(add_size(add_size(shared_size(), flood_size()),
+									add_size(underway_size(), guard_size())));
 	RequestNamedLWLockTranche("hooks", 1);
 }
 
@@ -108,6 +110,7 @@ shared_startup(void)
 	}
 	flood_startup();
 	underway_startup();
+	guard_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -23,6 +23,7 @@
 
 #include "compat.h"
 #include "expression.h"
+#include "markdown.h"
 #include "template.h"
 
 /*
@@ -35,6 +36,7 @@ typedef struct Segment
 {
 	Expression *expression;		/* NULL: literal text */
 	bool		quoted;			/* expression inside a JSON string literal */
+	bool		in_url;			/* … or inside an address, in a message */
 	const char *literal;		/* need not end in NUL */
 	int			len;
 } Segment;
@@ -197,6 +199,7 @@ compile(const char *str, int len, TemplateContext context, bool allow_keys, Mist
 	const char *p = copy;
 	JsonPlace	place = {0};
 	JsonPlace  *json = context == TEMPLATE_JSON ? &place : NULL;
+	bool		in_url = false;
 	Expression *expression;
 	int			expression_len;
 
@@ -216,7 +219,9 @@ compile(const char *str, int len, TemplateContext context, bool allow_keys, Mist
 			add_literal(template, "\\", 1);
 			place.escaped = false;
 		}
+		in_url = markdown_in_url(in_url, slice(literal, p - literal));
 		add_expression(template, expression, place.in_string);
+		template->segments[template->nsegments - 1].in_url = in_url;
 		p += expression_len;
 		literal = p;
 	}
@@ -407,6 +412,18 @@ append_json(StringInfo out, const Value *value, bool quoted)
 	}
 }
 
+/* A value in a message: nobody's markdown but the hook's own. */
+static void
+append_message(StringInfo out, const Segment *segment, Slice text, bool pings)
+{
+	if (expression_is_authors(segment->expression))
+		appendBinaryStringInfo(out, text.data, text.len);
+	else if (segment->in_url)
+		append_url_encoded(out, text);
+	else
+		append_markdown_escaped(out, text, pings);
+}
+
 void
 template_render(const Template *template, const Occasion *occasion, StringInfo out)
 {
@@ -436,6 +453,12 @@ template_render(const Template *template, const Occasion *occasion, StringInfo o
 				break;
 			case TEMPLATE_HTML:
 				append_html_escaped(out, value.text);
+				break;
+			case TEMPLATE_DISCORD:
+				append_message(out, segment, value.text, false);
+				break;
+			case TEMPLATE_DISCORD_PINGS:
+				append_message(out, segment, value.text, true);
 				break;
 		}
 	}

@@ -26,7 +26,9 @@ typedef enum TemplateContext
 								 * JSON number stands and anything else becomes
 								 * a string */
 	TEMPLATE_URL,				/* percent-encoded, all but RFC 3986 unreserved */
-	TEMPLATE_HTML				/* without what HTML gives a meaning, in text and in quoted attributes */
+	TEMPLATE_HTML,				/* without what HTML gives a meaning, in text and in quoted attributes */
+	TEMPLATE_DISCORD,			/* not markdown (markdown.h); percent-encoded within addresses */
+	TEMPLATE_DISCORD_PINGS		/* … in a message that may ping somebody */
 } TemplateContext;
 
 typedef struct Template Template;

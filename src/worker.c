@@ -44,6 +44,7 @@
 #include "log.h"
 #include "orphan.h"
 #include "parking.h"
+#include "posted.h"
 #include "settings.h"
 #include "shared.h"
 #include "tables.h"
@@ -168,7 +169,7 @@ leave_if_dropped(void)
 static bool
 has_results(void)
 {
-	return log_waiting() > 0 || backlog_has_acks() || aside_has_changes();
+	return log_waiting() > 0 || backlog_has_acks() || aside_has_changes() || posted_has_changes();
 }
 
 /* How results are written this time. */
@@ -209,6 +210,7 @@ write_results(void)
 	if (health_due)
 		health_write(flushing.now, flushing.all_hooks);
 	aside_write();
+	posted_write();
 	backlog_write_acks();
 	commit();
 
@@ -219,6 +221,7 @@ write_results(void)
 	if (health_due)
 		health_written(flushing.now, flushing.all_hooks);
 	aside_written();
+	posted_written();
 	backlog_acks_committed();
 }
 
@@ -473,6 +476,7 @@ delete_old_rows(void)
 	more_to_delete = false;
 	more_to_delete = log_retain();
 	more_to_delete = aside_retain() || more_to_delete;
+	posted_retain(GetCurrentTimestamp());
 	orphans_forget();
 }
 
@@ -795,6 +799,7 @@ start(void)
 			aside_set_back(set_back, now);
 		}
 		backlog_open();
+		posted_open();
 		delivery_init();
 	}
 	commit();

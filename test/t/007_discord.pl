@@ -64,10 +64,11 @@ my $hook = add_discord();
 for (
 	[ 'hello' => 'Ann: hello' ],
 	[ 'grüße 👋' => 'Ann: grüße 👋' ],
-	[ qq{"quoted" \\ \n\t} => qq{Ann: "quoted" \\ \n\t} ],
+	[ qq{"quoted" \\ \n\t} => qq{Ann: "quoted" \\\\ \n\t} ],
 	[ 'x' x 3000 => 'Ann: ' . 'x' x 1995 ],
 	[ '👋' x 3000 => 'Ann: ' . '👋' x 1995 ],
-	[ '@everyone <@&1>' => 'Ann: @everyone <@&1>' ])
+	[ '@everyone <@&1> [x](http://evil)' => 'Ann: @everyone \\<@&1> \\[x\\](http://evil)' ],
+	[ 'the_real_bob *_* `x` ||y|| \\[z](http://evil)' => 'Ann: the\\_real\\_bob \\*\\_\\* \\`x\\` \\|\\|y\\|\\| \\\\\\[z\\](http://evil)' ])
 {
 	my ($message, $content) = @$_;
 	my $event = send_message($message);
@@ -138,7 +139,7 @@ is_deeply(attempts(send_message(' ')), ['1 failure - message would be empty'], '
 $node->safe_psql('postgres', 'DELETE FROM stream_hooks');
 
 # 429 is no attempt: it waits for as long as Discord says, however often.
-discord_at('/sequence/429:retry-after=2,429:retry-after=1,204');
+discord_at('/sequence/429:retry-after=2:x-ratelimit-scope=user,429:retry-after=1:x-ratelimit-scope=user,204');
 add_discord(config => { max_attempts => 1 });
 my $event = send_message('x');
 wait_until(sub { scalar(my @rows = logs($node, event => $event)) == 3 }, 'the third request');
@@ -153,7 +154,7 @@ is(value($node, 'SELECT failures FROM hooks.hook_health'), 0, '... which is no f
 $node->safe_psql('postgres', 'DELETE FROM stream_hooks');
 
 # All hooks of one Discord webhook share its limits, whoever they belong to.
-discord_at('/sequence/429:retry-after=60');
+discord_at('/sequence/429:retry-after=60:x-ratelimit-scope=user');
 add_users($node, 2, 3);
 add_discord(user => $_) for 1, 2;
 add_discord(user => 3, config => { webhook_url => 'https://discord.com/api/webhooks/99/other' });
