@@ -390,6 +390,7 @@ enter(Delivery *delivery, bool was_aside)
 		.type = delivery->event->event.type,
 		.host = hook->action->host,
 		.destination = destination_of(hook),
+		.told = hook->action->destination != NULL,
 		.series = series_of(hook),
 		.size = delivery->event->data_size,
 		.concurrency = hook->action->concurrency,

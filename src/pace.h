@@ -68,6 +68,17 @@ pace_is_over(const Pace *pace, TimestampTz now)
 		pace->renewed_at + PACE_LONGEST <= now;
 }
 
+/*
+ * It is known to tell of its limits, so that nothing is to be guessed of them
+ * even at first.
+ */
+static inline void
+pace_expect(Pace *pace, TimestampTz now)
+{
+	if (pace_is_over(pace, now))
+		pace->renewed_at = now;
+}
+
 static inline void
 pace_start(Pace *pace, TimestampTz now)
 {

@@ -567,6 +567,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	delivery->host = find_host(schedule, order->host);
 	delivery->destination = order->destination;
 	delivery->series = order->series;
+	delivery->told = order->told;
 	delivery->number = schedule->next_number++;
 	delivery->class = Min(class_of[order->type] + (order->again ? CLASS_AGAIN : 0), CLASSES - 1);
 	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
@@ -847,6 +848,8 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 	delivery->host->in_flight++;
 	schedule->in_flight++;
 	delivery->probe = breaker_start(&delivery->host->breaker);
+	if (delivery->told)
+		pace_expect(&destination->pace, schedule->now);
 	pace_start(&destination->pace, schedule->now);
 	if (series != NULL)
 		series->in_flight++;

@@ -110,6 +110,7 @@ typedef struct Scheduled
 	int			concurrency;
 	bool		strict;
 	bool		keeps_place;	/* while it is aside */
+	bool		told;
 	bool		probe;
 	ScheduleState state;
 } Scheduled;
@@ -122,6 +123,7 @@ typedef struct ScheduleOrder
 	TriggerType type;
 	const char *host;			/* "example.com:443" */
 	uint64		destination;	/* what it shares its limits of rate with */
+	bool		told;			/* … which its destination tells: one request learns them */
 	uint64		series;			/* one of it at a time is under way; 0: it is in none */
 	Size		size;			/* of its event, in bytes */
 	int			concurrency;	/* the hook's own limit, 0: none */

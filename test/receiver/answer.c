@@ -15,6 +15,7 @@
  *-------------------------------------------------------------------------
  */
 #include "receiver.h"
+#include "discord.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -579,6 +580,62 @@ do_bucket(Conn *c, const Target *t)
 		end_head(c);
 }
 
+/* A request to the stand-in for Discord. */
+static DiscordRequest
+discord_request(const Conn *c, const Target *t)
+{
+	Slice		options = segment(t->path, 2);
+	const char *rest = options.data + options.len;
+
+	return (DiscordRequest) {
+		.method = {c->in.data + c->in.start, c->request.method_len},
+		.options = options,
+		.path = {rest, t->path.data + t->path.len - rest},
+		.query = t->query,
+		.content_type = request_header(c, "content-type"),
+		.user_agent = request_header(c, "user-agent"),
+		.body = t->body
+	};
+}
+
+static void
+add_discord_answer(Conn *c, const DiscordAnswer *answer)
+{
+	buffer_add(&c->out, answer->headers->data, buffer_len(answer->headers));
+	if (answer->status == 204)
+		end_head(c);
+	else
+		add_body(c, answer->type, (Slice) {answer->body->data, buffer_len(answer->body)});
+}
+
+/* /discord/OPTIONS/webhooks/ID/TOKEN[/messages/ID]: discord.c */
+static void
+do_discord(Conn *c, const Target *t)
+{
+	DiscordRequest request = discord_request(c, t);
+	DiscordAnswer answer;
+	size_t		before = buffer_len(&c->out);
+
+	discord_answer(&request, &answer);
+	begin_head(c, answer.status);
+	add_discord_answer(c, &answer);
+	if (answer.delay_ms == 0)
+		return;
+	buffer_add(&c->late, c->out.data + c->out.start + before, buffer_len(&c->out) - before);
+	c->out.end = c->out.start + before;
+	wait_for(c, CONN_SLOW, answer.delay_ms * UINT64_C(1000));
+}
+
+/* /discord/OPTIONS/state or forget: a test speaking, not a sender */
+static bool
+is_discord_control(const Target *t)
+{
+	Slice		what = segment(t->path, 3);
+
+	return slice_equal(segment(t->path, 1), "discord", 7) &&
+		(slice_equal(what, "state", 5) || slice_equal(what, "forget", 6));
+}
+
 static void
 do_slow(Conn *c, const Target *t)
 {
@@ -798,6 +855,7 @@ static const struct
 	ROUTE("sequence", do_sequence),
 	ROUTE("switch", do_switch),
 	ROUTE("bucket", do_bucket),
+	ROUTE("discord", do_discord),
 	ROUTE("slow", do_slow),
 	ROUTE("mix", do_mix),
 	ROUTE("hang", do_hang),
@@ -848,7 +906,7 @@ answer_is_control(Slice method, Slice target)
 	bool		on;
 
 	return slice_equal(method, "GET", 3) &&
-		(slice_equal(segment(t.path, 1), "stats", 5) || is_switching(&t, &on));
+		(slice_equal(segment(t.path, 1), "stats", 5) || is_switching(&t, &on) || is_discord_control(&t));
 }
 
 void
@@ -933,6 +991,15 @@ answer_control(Conn *c, Slice target)
 		add_head(c, 204);
 		end_head(c);
 	}
+	else if (is_discord_control(&t))
+	{
+		DiscordRequest request = discord_request(c, &t);
+		DiscordAnswer answer;
+
+		discord_control(&request, &answer);
+		add_head(c, answer.status);
+		add_discord_answer(c, &answer);
+	}
 	else
 		add_stats(c);
 }
@@ -945,7 +1012,13 @@ answer_timer(Conn *c)
 {
 	if (c->state == CONN_SLOW)
 	{
-		no_content(c);
+		if (buffer_len(&c->late) > 0)
+		{
+			buffer_add(&c->out, c->late.data + c->late.start, buffer_len(&c->late));
+			buffer_consume(&c->late, buffer_len(&c->late));
+		}
+		else
+			no_content(c);
 		answer_end(c);
 	}
 	else if (c->state == CONN_DRIP)

@@ -363,6 +363,7 @@ conn_free(Conn *c)
 	close(c->source.fd);
 	buffer_free(&c->in);
 	buffer_free(&c->out);
+	buffer_free(&c->late);
 	if (c->prev != NULL)
 		c->prev->next = c->next;
 	else
@@ -869,6 +870,10 @@ usage(FILE *out)
 		  "  /bucket/NAME[?limit=5][&window=2]\n"
 		  "                              204 for so many requests in so many seconds from\n"
 		  "                              the first, then 429, with Discord's X-RateLimit-*\n"
+		  "  /discord/OPTION=N,...       Discord's API, for webhooks: limit=5,window=2,\n"
+		  "                              channel=0,channel_window=2,global=0,ban=0,retry=1,\n"
+		  "                              slow=0,name=X; GET /discord/OPTION=N,.../state tells\n"
+		  "                              what has come (discord.c)\n"
 		  "  /switch/NAME[?status=500][&header=NAME:VALUE]...\n"
 		  "                              that status until GET /switch/NAME/on, then 204;\n"
 		  "                              there is /switch/NAME/off, too\n"

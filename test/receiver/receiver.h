@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * receiver.h
- *		What the three files of the receiver share: a connection.
+ *		What the files of the receiver share: a connection.
  *
  * A connection is always in exactly one ConnState.  request.c turns its
  * input into requests while it is CONN_READING; answer.c appends to its
@@ -42,7 +42,7 @@ typedef struct Buffer
 typedef enum ConnState
 {
 	CONN_READING,				/* a request may begin or go on */
-	CONN_SLOW,					/* 204 when the timer fires */
+	CONN_SLOW,					/* 204, or what is late, when the timer fires */
 	CONN_DRIP,					/* one byte whenever the timer fires */
 	CONN_HANG,					/* never again, until the client leaves */
 	CONN_STREAM,				/* answer_fill() whenever the output is empty */
@@ -129,6 +129,7 @@ typedef struct Conn
 	SSL		   *ssl;
 	Buffer		in;
 	Buffer		out;
+	Buffer		late;			/* what goes there when the timer fires, with CONN_SLOW */
 	Request		request;
 	Stream		stream;
 	uint64_t	deadline;		/* microseconds; valid if timer_at is set */

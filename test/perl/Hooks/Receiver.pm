@@ -28,6 +28,7 @@ For attempts that end differently:
   $receiver->url('/bucket/x?limit=5&window=2')            # 429, as Discord
   $receiver->url('/switch/x')                             # 500 ...
   $receiver->switch(x => 'on');                           # ... until then
+  $receiver->url('/discord/limit=5,window=2')             # Discord's API
 
 =cut
 
@@ -254,6 +255,28 @@ sub switch
 	croak "could not turn the switch $position: $answer->{status} $answer->{content}"
 	  unless $answer->{status} == 204;
 	return;
+}
+
+=pod
+
+=item $receiver->discord($options [, $what])
+
+What the stand-in for Discord at /discord/$options says of itself: a reference
+to a hash with requests, rate_limited, worst (answers of 429 in one window),
+while_closed (requests while it took none), pings, messages.  With "forget" its
+messages are deleted.
+
+=cut
+
+sub discord
+{
+	my ($self, $options, $what) = @_;
+	my $answer = HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default, proxy => undef)
+	  ->get($self->url("/discord/$options/" . ($what || 'state')));
+
+	croak "the stand-in for Discord does not answer: $answer->{status} $answer->{content}"
+	  unless $answer->{status} == 200;
+	return JSON::PP::decode_json($answer->{content});
 }
 
 =pod
