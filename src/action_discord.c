@@ -256,7 +256,7 @@ compile_mentions(Discord *discord, const Jsonb *config, bool *any, Mistake *erro
 	JsonbIteratorToken token;
 	JsonbValue	item;
 	JsonbValue	key = {0};
-	StringInfoData text;
+	char	   *text;
 	bool		has_parse = false;
 
 	*any = false;
@@ -306,13 +306,12 @@ compile_mentions(Discord *discord, const Jsonb *config, bool *any, Mistake *erro
 		*any |= n > 0;
 	}
 
-	initStringInfo(&text);
-	(void) JsonbToCString(&text, value.val.binary.data, value.val.binary.len);
+	text = JsonbToCString(NULL, value.val.binary.data, value.val.binary.len);
 	/* Without "parse" nobody else is meant to be mentioned. */
 	if (!has_parse)
-		discord->allowed_mentions = psprintf("{\"parse\":[]%s%s", text.len > 2 ? "," : "", text.data + 1);
+		discord->allowed_mentions = psprintf("{\"parse\":[]%s%s", strlen(text) > 2 ? "," : "", text + 1);
 	else
-		discord->allowed_mentions = text.data;
+		discord->allowed_mentions = text;
 	return true;
 }
 

@@ -34,6 +34,7 @@ extern void fuzz_json_body(Slice input);
 extern void fuzz_number(Slice input);
 extern void fuzz_text(Slice input);
 extern void fuzz_webhook(Slice input);
+extern void fuzz_discord(Slice input);
 extern void fuzz_address(Slice input);
 extern void fuzz_answer(Slice input);
 

@@ -46,6 +46,7 @@ static const FuzzTarget targets[] = {
 	{"number", fuzz_number},
 	{"text", fuzz_text},
 	{"webhook", fuzz_webhook},
+	{"discord", fuzz_discord},
 	{"address", fuzz_address},
 	{"answer", fuzz_answer},
 };

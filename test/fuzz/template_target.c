@@ -84,7 +84,9 @@ check_json(const Template *template, Slice text, Slice rendered)
 void
 fuzz_template(Slice input)
 {
-	static const TemplateContext contexts[] = {TEMPLATE_TEXT, TEMPLATE_JSON, TEMPLATE_URL};
+	static const TemplateContext contexts[] = {
+		TEMPLATE_TEXT, TEMPLATE_JSON, TEMPLATE_URL, TEMPLATE_DISCORD, TEMPLATE_DISCORD_PINGS
+	};
 	TemplateContext context;
 	Slice		text;
 	Slice		event_text;
