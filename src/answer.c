@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
+
 #include "answer.h"
 #include "text.h"
 
@@ -181,6 +183,13 @@ read_wish(AnswerHeaders *headers, Slice value, int rank, time_t now)
 		headers->wish = WISH_ABORT;
 }
 
+/* The name of a limit. */
+static void
+read_bucket(AnswerHeaders *headers, Slice value, int rank, time_t now)
+{
+	headers->rate_bucket = hash_bytes((const unsigned char *) value.data, value.len);
+}
+
 static void
 read_scope(AnswerHeaders *headers, Slice value, int rank, time_t now)
 {
@@ -302,6 +311,7 @@ static const struct
 	{"location", read_location},
 	{"retry-after", read_retry_after},
 	{"webhook-delivery", read_wish},
+	{"x-ratelimit-bucket", read_bucket},
 	{"x-ratelimit-global", read_global},
 	{"x-ratelimit-scope", read_scope},
 	{"x-ratelimit-remaining", read_remaining, 4},
@@ -325,6 +335,7 @@ answer_headers_begin(AnswerHeaders *headers)
 	headers->retry_after_ms = headers->rate_reset_ms = -1;
 	headers->rate_remaining = -1;
 	headers->remaining_rank = headers->reset_rank = 0;
+	headers->rate_bucket = 0;
 	headers->rate_scope = RATE_SCOPE_UNKNOWN;
 	headers->wish = WISH_NONE;
 }

@@ -23,6 +23,7 @@ typedef struct AnswerHeaders
 	int64		retry_after_ms;
 	int			rate_remaining;
 	int64		rate_reset_ms;
+	uint32		rate_bucket;
 	int			remaining_rank; /* how good the header was that said so */
 	int			reset_rank;
 	RateScope	rate_scope;

@@ -965,7 +965,7 @@ learn(const Delivery *delivery, const Answer *answer, const Outcome *outcome, Ti
 	}
 	else if (closed_for > 0 && outcome->closes == CLOSES_GROUP)
 		group_each(delivery->scheduled.destination, close_destination, &closed_for);
-	schedule_learn(schedule, &delivery->scheduled, answer->rate_remaining,
+	schedule_learn(schedule, &delivery->scheduled, answer->rate_bucket, answer->rate_remaining,
 				   answer->rate_reset_ms < 0 ? -1 : answer->rate_reset_ms * 1000,
 				   closed_for > 0 ? closed_for : -1, now);
 }

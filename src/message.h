@@ -115,6 +115,7 @@ typedef struct Answer
 	int64		retry_after_ms; /* not before */
 	int			rate_remaining; /* requests that are left of a limit; -1: not said */
 	int64		rate_reset_ms;	/* until it is renewed */
+	uint32		rate_bucket;	/* tells limits of one destination apart; 0: not said */
 	RateScope	rate_scope;
 	AnswerWish	wish;
 

@@ -25,6 +25,7 @@ typedef struct Pace
 	int			under_way;		/* our requests */
 	int			remaining;		/* requests that it takes before "renewed_at" */
 	TimestampTz renewed_at;		/* 0: it has said nothing */
+	uint32		bucket;			/* which of its limits that was, as it calls them */
 	TimestampTz closed_until;	/* 0: it is not */
 } Pace;
 
@@ -99,15 +100,22 @@ pace_done(Pace *pace)
  * An answer, whose request is still under way, says that it takes "remaining"
  * more requests within "renewed_in" microseconds.  Our other ones may not be
  * counted in that yet; and answers do not come in the order in which they were
- * given, so that until it counts anew the least that was said holds.
+ * given, so that until it counts anew the least that was said holds.  Where it
+ * counts requests of several kinds by themselves, in "buckets", it is taken to
+ * count all of them until the last one is renewed.
  */
 static inline void
-pace_learn(Pace *pace, int remaining, int64 renewed_in, TimestampTz now)
+pace_learn(Pace *pace, uint32 bucket, int remaining, int64 renewed_in, TimestampTz now)
 {
 	int			left = Max(remaining - (pace->under_way - 1), 0);
+	bool		counting = pace->renewed_at > now;
+	TimestampTz renewed_at = now + Min(Max(renewed_in, 0), PACE_LONGEST);
 
-	pace->remaining = pace->renewed_at > now ? Min(pace->remaining, left) : left;
-	pace->renewed_at = now + Min(Max(renewed_in, 0), PACE_LONGEST);
+	if (counting && bucket != pace->bucket)
+		renewed_at = Max(renewed_at, pace->renewed_at);
+	pace->remaining = counting ? Min(pace->remaining, left) : left;
+	pace->renewed_at = renewed_at;
+	pace->bucket = bucket;
 }
 
 /* An answer says nothing of limits: what was said of them is over, or else still holds. */

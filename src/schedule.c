@@ -1190,8 +1190,8 @@ schedule_forget_lane(ScheduleLane *lane)
 }
 
 void
-schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int64 renewed_in,
-			   int64 closed_for, TimestampTz now)
+schedule_learn(Schedule *schedule, const Scheduled *delivery, uint32 bucket, int remaining,
+			   int64 renewed_in, int64 closed_for, TimestampTz now)
 {
 	ScheduleGate *gate = find_destination(schedule, delivery->destination, false);
 	bool		was_closed;
@@ -1200,7 +1200,7 @@ schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining, int
 	set_clock(schedule, now);
 	was_closed = gate_is_closed(schedule, gate);
 	if (remaining >= 0 && renewed_in >= 0)
-		pace_learn(&gate->pace, remaining, renewed_in, schedule->now);
+		pace_learn(&gate->pace, bucket, remaining, renewed_in, schedule->now);
 	else if (closed_for <= 0)
 		pace_learn_nothing(&gate->pace, schedule->now);
 	if (closed_for > 0)

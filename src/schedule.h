@@ -212,10 +212,11 @@ extern void schedule_forget_lane(ScheduleLane *lane);
 /*
  * An answer, of a delivery in flight, tells of its destination's limits: so
  * many requests within so many microseconds, or none for so many.  -1 says
- * nothing, which is to be learnt as well.
+ * nothing, which is to be learnt as well.  "bucket" tells several limits of it
+ * apart.
  */
-extern void schedule_learn(Schedule *schedule, const Scheduled *delivery, int remaining,
-						   int64 renewed_in, int64 closed_for, TimestampTz now);
+extern void schedule_learn(Schedule *schedule, const Scheduled *delivery, uint32 bucket,
+						   int remaining, int64 renewed_in, int64 closed_for, TimestampTz now);
 
 /* No request goes to a destination, or to a delivery's host, for so many microseconds. */
 extern void schedule_close_destination(Schedule *schedule, uint64 destination, int64 closed_for,

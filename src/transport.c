@@ -960,6 +960,7 @@ make_status_answer(Request *request, Answer *answer)
 	answer->retry_after_ms = said->retry_after_ms;
 	answer->rate_remaining = said->rate_remaining;
 	answer->rate_reset_ms = said->rate_reset_ms;
+	answer->rate_bucket = said->rate_bucket;
 	answer->rate_scope = said->rate_scope;
 	answer->wish = said->wish;
 	answer->body = request->body;

@@ -8,6 +8,7 @@
  *
  *	name=X					tells services apart
  *	limit=5,window=2		requests of one webhook in so many seconds
+ *	edits=0,edits_window=2	… and of changes, which then count by themselves
  *	channel=0,channel_window=2
  *							the same of a channel; webhooks 100 to 199 are in one
  *	global=N, ban=N			the N-th request is answered by 429, of the global
@@ -61,6 +62,8 @@ typedef struct Service
 	char	   *options;
 	unsigned	limit;
 	unsigned	window;
+	unsigned	edits_limit;
+	unsigned	edits_window;
 	unsigned	channel_limit;
 	unsigned	channel_window;
 	unsigned	global_at;
@@ -128,6 +131,8 @@ find_service(Slice options)
 	service->options = copy(options);
 	service->limit = option(service->options, "limit", 5);
 	service->window = option(service->options, "window", 2);
+	service->edits_limit = option(service->options, "edits", 0);
+	service->edits_window = option(service->options, "edits_window", 2);
 	service->channel_limit = option(service->options, "channel", 0);
 	service->channel_window = option(service->options, "channel_window", 2);
 	service->global_at = option(service->options, "global", 0);
@@ -260,10 +265,12 @@ is_closed(Service *service, DiscordAnswer *answer)
 
 /* A webhook's limit and its channel's. */
 static bool
-is_limited(Service *service, const char *webhook, const char *channel, DiscordAnswer *answer)
+is_limited(Service *service, const char *webhook, const char *channel, bool edit, DiscordAnswer *answer)
 {
 	Window	   *window;
 	uint64_t	now = clock_us();
+	bool		apart = edit && service->edits_limit > 0;
+	unsigned	most = apart ? service->edits_limit : service->limit;
 
 	if (service->channel_limit > 0)
 	{
@@ -274,15 +281,16 @@ is_limited(Service *service, const char *webhook, const char *channel, DiscordAn
 			return true;
 		}
 	}
-	if (service->limit > 0)
+	if (most > 0)
 	{
+		const char *kind = apart ? "edits" : "webhook";
 		bool		takes;
 
-		window = find_window(service, "webhook", webhook);
-		takes = window_takes(service, window, service->limit, service->window);
-		buffer_printf(&headers, "X-RateLimit-Bucket: executes\r\nX-RateLimit-Limit: %u\r\n"
+		window = find_window(service, kind, webhook);
+		takes = window_takes(service, window, most, apart ? service->edits_window : service->window);
+		buffer_printf(&headers, "X-RateLimit-Bucket: %s\r\nX-RateLimit-Limit: %u\r\n"
 					  "X-RateLimit-Remaining: %u\r\nX-RateLimit-Reset-After: %.3f\r\n",
-					  service->limit, service->limit - window->requests, (window->until - now) / 1e6);
+					  kind, most, most - window->requests, (window->until - now) / 1e6);
 		if (!takes)
 		{
 			limit(service, answer, "user", window->until - now);
@@ -705,7 +713,7 @@ discord_answer(const DiscordRequest *request, DiscordAnswer *answer)
 	else if (request->user_agent.len == 0)
 		set(answer, 403, "text/html");
 	else if (!is_closed(service, answer) && is_webhook(token, answer) &&
-			 !is_limited(service, webhook, channel, answer))
+			 !is_limited(service, webhook, channel, is_patch, answer))
 	{
 		if (request->content_type.len != 16 || memcmp(request->content_type.data, "application/json", 16) != 0)
 			(void) invalid(answer, "content_type", "Expected application/json");

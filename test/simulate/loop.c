@@ -247,7 +247,7 @@ take_answer(Sim *sim, SimDelivery *delivery)
 	world_answer(sim, delivery, &remaining, &renewed_in, &wish);
 	if (delivery->answer != ANSWER_NOTHING)
 	{
-		schedule_learn(sim->schedule, &delivery->scheduled, remaining, renewed_in, wish,
+		schedule_learn(sim->schedule, &delivery->scheduled, 0, remaining, renewed_in, wish,
 					   clock_now(sim));
 		model_learn(sim, delivery, remaining, renewed_in, wish);
 	}

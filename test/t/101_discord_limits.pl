@@ -60,6 +60,15 @@ cmp_ok($state->{worst}, '<=', 1, 'a webhook with a limit: one answer of 429 in i
 cmp_ok($state->{rate_limited}, '<=', 1, '... and not in each');
 is(scalar @{ $state->{messages} }, 21, '... each message once');
 
+# Changes of messages count by themselves: neither limit is taken for the other.
+$options = 'name=buckets,limit=2,window=4,edits=3,edits_window=1';
+discord_at($options);
+set_hooks({ user => 1, webhook => '110/a' }, { user => 2, webhook => '110/a', config => { edit => 'x' } });
+$node->safe_psql('postgres', event_rows(4, user => 1) . '; ' . event_rows(6, user => 2));
+wait_until(sub { succeeded() == 10 }, 'all messages and changes');
+cmp_ok($receiver->discord($options)->{worst}, '<=', 1, 'a webhook with two limits: one answer of 429 in a window, at most');
+cmp_ok($receiver->discord($options)->{rate_limited}, '<=', 2, '... and one for each of them');
+
 # A channel that takes 4 messages in 3 seconds, from two webhooks.
 $options = 'name=channel,limit=50,channel=4,channel_window=3';
 discord_at($options);
@@ -84,10 +93,8 @@ like((grep { $_->{status} ne 'success' } logs($node))[0]{error_message}, qr/^HTT
 # The limit of all that the server sends: nothing goes out until it is over, to no webhook, from no database.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 create_application($node, 'other');
-$options = 'name=global,limit=0,global=3,retry=3';
+$options = 'name=global,limit=0,global=3,retry=5';
 discord_at($options);
-wait_for_worker($node, 'other');
-wait_idle($node, 'other');
 set_hooks(map { { user => $_, webhook => "${_}00/a" } } 1 .. 4);
 add_hook($node, attempts => undef, action => 'discord_message', database => 'other',
 	config => { webhook_url => 'https://discord.com/api/webhooks/900/a', template => 'x' });
