@@ -69,6 +69,7 @@ OBJS = \
 	src/template.o \
 	src/text.o \
 	src/transport.o \
+	src/trial.o \
 	src/trigger.o \
 	src/underway.o \
 	src/url.o \

@@ -464,6 +464,34 @@ AS $$ SELECT * FROM hooks.preview(hook, hooks.stored_event(event)) $$;
 COMMENT ON FUNCTION hooks.preview(uuid, uuid) IS
 	'the same for an event that is stored in an event table';
 
+CREATE FUNCTION hooks.sample_event(trigger_type pg_catalog.text)
+	RETURNS pg_catalog.jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object('type', trigger_type, 'platform', 'twitch', 'data', s.data)
+	FROM (VALUES
+		('donation', '{"donor_name": "Test viewer", "amount": "10.00", "currency": "EUR", "message": "This is a test."}'::jsonb),
+		('follow', '{"username": "Test viewer", "display_name": "Test viewer"}'),
+		('raid', '{"raider_name": "Test viewer", "viewer_count": "47", "message": "This is a test."}'),
+		('subscription', '{"username": "Test viewer", "tier": "1", "months": "3", "message": "This is a test."}'),
+		('chat_message', '{"username": "Test viewer", "message": "This is a test.", "is_moderator": false, "is_sent_by_streamer": false}'),
+		('stream_start', '{"title": "This is a test"}'),
+		('stream_end', '{"reason": "This is a test."}')) AS s (type, data)
+	WHERE s.type = trigger_type
+$$;
+COMMENT ON FUNCTION hooks.sample_event(text) IS
+	'an event of that type, with what such events always have, for hooks.preview() and hooks.test(); null for other types';
+
+CREATE FUNCTION hooks.test(hook pg_catalog.uuid, event pg_catalog.jsonb DEFAULT NULL)
+	RETURNS TABLE (target pg_catalog.text, status pg_catalog.text, response_status pg_catalog.int4,
+				   duration_ms pg_catalog.int4, error_message pg_catalog.text)
+	LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'hooks_test';
+COMMENT ON FUNCTION hooks.test(uuid, jsonb) IS
+	'sends one message of the hook, marked as a test, for a sample event or this one, whether its conditions hold or not, '
+	'and waits for what comes of it, which is not logged; it takes no cooldown, and is not tried again; '
+	'target says which of several destinations a row is about';
+
 CREATE FUNCTION hooks.explain(event pg_catalog.uuid)
 	RETURNS TABLE (hook_id pg_catalog.uuid, hook_name pg_catalog.text, verdict pg_catalog.text,
 				   reason pg_catalog.text, key pg_catalog.text, event_value pg_catalog.jsonb,
@@ -1710,6 +1738,7 @@ GRANT USAGE ON SCHEMA hooks TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.matches(text, jsonb, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.render(text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.generate_secret() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.sample_event(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, jsonb),
 	hooks.build(text, jsonb, uuid, text, jsonb),
 	hooks.backtest_rows(text, uuid, text, timestamptz, jsonb, text, int4, uuid, text),

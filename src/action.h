@@ -27,6 +27,7 @@ typedef struct ActionDelivery
 	const char *id;				/* the same on every attempt */
 	const char *target;			/* which of the hook's destinations; NULL: there is one */
 	TimestampTz now;			/* of this attempt */
+	bool		test;			/* it is to say that it is one */
 	const char *edits;			/* the message that it changes; NULL: it posts one */
 } ActionDelivery;
 

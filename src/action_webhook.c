@@ -394,6 +394,8 @@ build_identity(const Webhook *webhook, const ActionDelivery *delivery, Message *
 
 	add_header(message, psprintf("webhook-id: %s", delivery->id));
 	add_header(message, psprintf("webhook-timestamp: " INT64_FORMAT, timestamp));
+	if (delivery->test)
+		add_header(message, pstrdup("webhook-test: true"));
 	if (webhook->secrets == NULL)
 		return true;
 	signature = sign_header(webhook->secrets, delivery->id, timestamp,

@@ -35,6 +35,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/ilist.h"
 #include "portability/instr_time.h"
 
 #include "address.h"
@@ -109,6 +110,7 @@ typedef struct Request
 	MailState	mail;
 	int			timeout_ms;
 	int			settings;		/* which ones its handle was set up for */
+	dlist_node	link;			/* while it is under way */
 	struct Request *next;		/* in the list of free or of ended ones */
 	CURLcode	result;
 } Request;
@@ -129,6 +131,7 @@ static int64 timer_at = -1;		/* microseconds of the monotonic clock, -1: none */
 static int	settings = 0;		/* counts their changes */
 static Request *free_requests[REQUEST_KINDS] = {NULL};
 static Request *ended_requests = NULL;
+static dlist_head requests = DLIST_STATIC_INIT(requests);
 
 static int64
 monotonic_us(void)
@@ -798,6 +801,7 @@ transport_start(const Message *message, void *arg)
 		give_back(request);
 		return "out of memory";
 	}
+	dlist_push_tail(&requests, &request->link);
 	return NULL;
 }
 
@@ -861,6 +865,7 @@ transport_drive(void)
 		curl_easy_getinfo(ended->easy_handle, CURLINFO_PRIVATE, &request);
 		request->result = ended->data.result;
 		curl_multi_remove_handle(multi, request->easy);
+		dlist_delete(&request->link);
 		request->next = ended_requests;
 		ended_requests = request;
 	}
@@ -1044,4 +1049,35 @@ transport_take(Answer *answer, void **arg)
 	*arg = request->arg;
 	give_back(request);
 	return true;
+}
+
+void
+transport_end(void)
+{
+	sigset_t	all;
+	sigset_t	previous;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &previous);
+	while (!dlist_is_empty(&requests))
+	{
+		Request    *request = dlist_container(Request, link, dlist_pop_head_node(&requests));
+
+		curl_multi_remove_handle(multi, request->easy);
+		give_back(request);
+	}
+	while (ended_requests != NULL)
+	{
+		Request    *request = ended_requests;
+
+		ended_requests = request->next;
+		give_back(request);
+	}
+	curl_multi_cleanup(multi);
+	multi = NULL;
+	close(epoll_fd);
+	epoll_fd = -1;
+	timer_at = -1;
+	memset(descriptors, 0, sizeof(Descriptor) * ndescriptors);
+	pthread_sigmask(SIG_SETMASK, &previous, NULL);
 }

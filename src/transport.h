@@ -17,6 +17,9 @@
 /* Set up; once, in the process that sends.  Raises an error when it cannot. */
 extern void transport_init(void);
 
+/* Give everything up, requests and connections; transport_init() starts anew. */
+extern void transport_end(void);
+
 /* One descriptor that stands for all sockets. */
 extern int	transport_fd(void);
 
