@@ -221,26 +221,68 @@ render_subject(const Email *email, const Occasion *occasion)
 	return *subject ? subject : "(no subject)";
 }
 
-static bool
-add_part(Mail *mail, const Template *template, const char *key, const char *type,
-		 const Occasion *occasion, Mistake *error)
+/* A body, rendered. */
+typedef struct Part
 {
+	const char *type;
 	StringInfoData text;
-	StringInfoData lines;
+} Part;
+
+static bool
+render_part(const Template *template, const char *key, const char *type, const Occasion *occasion,
+			Part *parts, int *nparts, Mistake *error)
+{
+	Part	   *part;
 
 	if (template == NULL)
 		return true;
-	initStringInfo(&text);
-	template_render(template, occasion, &text);
-	if (text.len > TEMPLATE_MAX_OUTPUT)
+	part = &parts[(*nparts)++];
+	part->type = type;
+	initStringInfo(&part->text);
+	template_render(template, occasion, &part->text);
+	if (part->text.len > TEMPLATE_MAX_OUTPUT)
 		return mistake(error, psprintf("\"%s\" would be larger than %d bytes", key, TEMPLATE_MAX_OUTPUT), NULL);
-	initStringInfo(&lines);
-	mail_append_lines(&lines, slice(text.data, text.len));
-	mail->parts[mail->nparts++] = (MailPart)
-	{
-		type, lines.data, lines.len
-	};
 	return true;
+}
+
+#define ENCODING "Content-Transfer-Encoding: quoted-printable"
+
+/*
+ * One body is the message, two are alternatives, the better one last.  What
+ * stands between them is in no text that is encoded: that has no "=_".
+ */
+static void
+build_bodies(const Part *parts, int nparts, const char *id, Mail *mail, Message *message)
+{
+	StringInfoData body;
+	StringInfoData shown;
+
+	initStringInfo(&body);
+	initStringInfo(&shown);
+	if (nparts == 1)
+	{
+		add_header(message, psprintf("Content-Type: %s", parts[0].type));
+		add_header(message, ENCODING);
+		mail_append_encoded(&body, slice(parts[0].text.data, parts[0].text.len));
+		appendStringInfoString(&body, "\r\n");
+		appendStringInfoString(&shown, parts[0].text.data);
+	}
+	else
+	{
+		add_header(message, psprintf("Content-Type: multipart/alternative;\r\n boundary=\"=_%s\"", id));
+		for (int i = 0; i < nparts; i++)
+		{
+			appendStringInfo(&body, "--=_%s\r\nContent-Type: %s\r\n" ENCODING "\r\n\r\n", id, parts[i].type);
+			mail_append_encoded(&body, slice(parts[i].text.data, parts[i].text.len));
+			appendStringInfoString(&body, "\r\n");
+			appendStringInfo(&shown, "%sContent-Type: %s\n\n%s\n", i > 0 ? "\n" : "", parts[i].type,
+							 parts[i].text.data);
+		}
+		appendStringInfo(&body, "--=_%s--\r\n", id);
+	}
+	message->body = body.data;
+	message->body_length = body.len;
+	mail->shown_body = shown.data;
 }
 
 /* What the administrator has to set first. */
@@ -258,6 +300,8 @@ email_build(const Action *action, const ActionDelivery *delivery, Message *messa
 	const Occasion *occasion = &delivery->occasion;
 	Mail	   *mail = palloc0(sizeof(Mail));
 	Mailbox		from;
+	Part		parts[2];
+	int			nparts = 0;
 
 	if (*hooks_smtp_url == '\0')
 		return lacks(error, "hooks.smtp_url", "For example \"smtp://mail.example.com:587\".");
@@ -266,8 +310,8 @@ email_build(const Action *action, const ActionDelivery *delivery, Message *messa
 	if (!mailbox_parse(slice(hooks_smtp_from, strlen(hooks_smtp_from)), "\"hooks.smtp_from\"", &from, error))
 		return false;
 
-	if (!add_part(mail, email->body, "body", "text/plain; charset=utf-8", occasion, error) ||
-		!add_part(mail, email->html, "html", "text/html; charset=utf-8", occasion, error))
+	if (!render_part(email->body, "body", "text/plain; charset=utf-8", occasion, parts, &nparts, error) ||
+		!render_part(email->html, "html", "text/html; charset=utf-8", occasion, parts, &nparts, error))
 		return false;
 	mail->sender = from.address;
 	for (int i = 0; i < email->nto; i++)
@@ -285,8 +329,7 @@ email_build(const Action *action, const ActionDelivery *delivery, Message *messa
 	add_header(message, mail_text_line("Subject", render_subject(email, occasion)));
 	add_header(message, "Auto-Submitted: auto-generated");
 	add_header(message, "MIME-Version: 1.0");
-	add_header(message, mail->nparts > 1 ? "Content-Type: multipart/alternative"
-			   : "Content-Type: multipart/mixed");
+	build_bodies(parts, nparts, delivery->id, mail, message);
 	return true;
 }
 

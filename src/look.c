@@ -262,26 +262,6 @@ headers_json(const Message *message)
 	return json.data;
 }
 
-/* The body; of an e-mail each of its bodies, before it is encoded. */
-static char *
-shown_body(const Message *message)
-{
-	StringInfoData out;
-
-	if (message->mail == NULL)
-		return message->body ? pnstrdup(message->body, message->body_length) : NULL;
-	initStringInfo(&out);
-	for (int i = 0; i < message->mail->nparts; i++)
-	{
-		const MailPart *part = &message->mail->parts[i];
-
-		appendStringInfo(&out, "%sContent-Type: %s\r\n\r\n", i > 0 ? "\r\n" : "", part->type);
-		appendBinaryStringInfo(&out, part->text, part->length);
-		appendStringInfoString(&out, "\r\n");
-	}
-	return out.data;
-}
-
 /* The URL, with the values of parameters hidden whose names say that they are secrets. */
 static char *
 masked_url(const char *url)
@@ -344,7 +324,10 @@ hooks_build(PG_FUNCTION_ARGS)
 		set_text(values, nulls, 1, message.shown_url ? message.shown_url : masked_url(message.url));
 		values[2] = DirectFunctionCall1(jsonb_in, CStringGetDatum(headers_json(&message)));
 		nulls[2] = false;
-		set_text(values, nulls, 3, shown_body(&message));
+		if (message.mail != NULL)
+			set_text(values, nulls, 3, message.mail->shown_body);
+		else if (message.body != NULL)
+			set_text(values, nulls, 3, pnstrdup(message.body, message.body_length));
 		return make_row(fcinfo, values, nulls);
 	}
 	set_text(values, nulls, 4, error.message);

@@ -361,18 +361,46 @@ mail_one_line(Slice text)
 	return pnstrdup(trimmed.data, trimmed.len);
 }
 
-void
-mail_append_lines(StringInfo out, Slice text)
+/* Can the byte stand for itself, at the end of a line, or at its beginning? */
+static bool
+stands_for_itself(unsigned char c, bool last, bool first)
 {
-	for (const char *p = text.data; p < text.data + text.len; p++)
+	if (c == ' ' || c == '\t')
+		return !last;
+	return c > 0x20 && c < 0x7f && c != '=' && !(c == '.' && first);
+}
+
+void
+mail_append_encoded(StringInfo out, Slice text)
+{
+	const char *end = text.data + text.len;
+	int			width = 0;
+
+	for (const char *p = text.data; p < end; p++)
 	{
-		if (*p != '\r' && *p != '\n')
+		bool		last = p + 1 == end || p[1] == '\r' || p[1] == '\n';
+		bool		plain;
+
+		if (*p == '\r' || *p == '\n')
 		{
-			appendStringInfoCharMacro(out, *p);
+			appendStringInfoString(out, "\r\n");
+			width = 0;
+			if (*p == '\r' && p + 1 < end && p[1] == '\n')
+				p++;
 			continue;
 		}
-		appendStringInfoString(out, "\r\n");
-		if (*p == '\r' && p + 1 < text.data + text.len && p[1] == '\n')
-			p++;
+		/* The last byte of a line may be a "=" that only breaks it. */
+		plain = stands_for_itself(*p, last, width == 0);
+		if (width + (plain ? 1 : 3) > LINE_WIDTH - 1)
+		{
+			appendStringInfoString(out, "=\r\n");
+			width = 0;
+			plain = stands_for_itself(*p, last, true);
+		}
+		if (plain)
+			appendStringInfoCharMacro(out, *p);
+		else
+			appendStringInfo(out, "=%02X", (unsigned char) *p);
+		width += plain ? 1 : 3;
 	}
 }

@@ -42,7 +42,10 @@ extern char *mail_date_line(TimestampTz date);
 /* The text on one line: what controls a terminal or ends a line becomes a blank.  Palloc'd. */
 extern char *mail_one_line(Slice text);
 
-/* The text with CRLF for every end of a line. */
-extern void mail_append_lines(StringInfo out, Slice text);
+/*
+ * Append a text as quoted-printable.  Its lines are those of the text, however
+ * these end; none is longer than 76 bytes, begins with a dot, or has "=_".
+ */
+extern void mail_append_encoded(StringInfo out, Slice text);
 
 #endif							/* HOOKS_MAIL_H */

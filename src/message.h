@@ -14,15 +14,6 @@
 #define MESSAGE_MAX_HEADERS 40
 
 #define MAIL_MAX_RECIPIENTS 50
-#define MAIL_MAX_PARTS 2
-
-/* A body of an e-mail. */
-typedef struct MailPart
-{
-	const char *type;			/* "text/plain; charset=utf-8" */
-	const char *text;			/* its lines end in CRLF */
-	size_t		length;
-} MailPart;
 
 /* What an e-mail has beside its headers: envelope and bodies. */
 typedef struct Mail
@@ -30,8 +21,7 @@ typedef struct Mail
 	const char *sender;
 	const char *recipients[MAIL_MAX_RECIPIENTS];
 	int			nrecipients;
-	MailPart	parts[MAIL_MAX_PARTS];	/* of which a reader chooses the last that it can show */
-	int			nparts;
+	const char *shown_body;		/* as people are shown it */
 } Mail;
 
 /*
@@ -46,7 +36,7 @@ typedef struct Message
 	const char *method;			/* of an e-mail for show only */
 	const char *headers[MESSAGE_MAX_HEADERS];	/* "Name: value"; an e-mail's may be folded */
 	int			nheaders;
-	const char *body;			/* NULL: the request has none */
+	const char *body;			/* NULL: the request has none; an e-mail's has no line that is a dot */
 	size_t		body_length;
 	int			timeout_ms;		/* 0: the setting's */
 	bool		wants_body;		/* the answer's, that is */

@@ -20,8 +20,10 @@
  * A Request is never freed, only used again: a connection that outlives its
  * request still knows where to record what OpenSSL finds (certificate.h).
  *
- * E-mails go the same way, to the mail server of the settings, which the guard
- * has nothing to say about.  What they have to themselves is below "E-mail".
+ * E-mails go to the mail server of the settings, which the guard has nothing to
+ * say about.  libcurl connects, secures and logs in; what follows is our own
+ * (below "E-mail"), because libcurl waits for the answer to a message without
+ * letting anything else go on.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,11 +53,6 @@
 #error "hooks needs libcurl 7.87 or later"
 #endif
 
-/* It had a name with another L. */
-#if LIBCURL_VERSION_NUM < 0x080200
-#define CURLOPT_MAIL_RCPT_ALLOWFAILS CURLOPT_MAIL_RCPT_ALLLOWFAILS
-#endif
-
 /* HTTP/2 of older ones loses answers that come before the body was sent. */
 #define HTTP2_SINCE 0x080100
 
@@ -67,14 +64,24 @@
 /* What an e-mail's request has beside others. */
 typedef struct MailState
 {
-	curl_mime  *mime;
-	struct curl_slist recipients[MAIL_MAX_RECIPIENTS];
-	int			fd;				/* of its connection, -1: none yet */
-	bool		greeted;		/* the server has said something */
-	bool		securing;		/* STARTTLS was agreed on last */
-	bool		starting_tls;	/* … was asked for last */
+	const char *sender;
+	const char *recipients[MAIL_MAX_RECIPIENTS];
+	int			nrecipients;
+	int			named;			/* recipients, to the server */
+	const char *content;		/* headers and body, up to the dot that ends it */
+	size_t		content_length;
+	const char *to_send;		/* what is to be sent of it or of "command" */
+	size_t		to_send_length;
+	char		command[512];
+	char		said[2048];		/* what the server has said so far of a line */
+	size_t		said_length;
+	int64		started_at;		/* microseconds of the monotonic clock */
 	MailStage	stage;
 	MailReply	reply;			/* to what it was told last */
+	bool		greeted;		/* the server has said something */
+	bool		starting_tls;	/* it was told STARTTLS last … */
+	bool		securing;		/* … and agreed */
+	bool		reused;			/* the connection, and nothing was said on it yet */
 	int			refused;		/* recipients */
 	MailReply	refusal;
 } MailState;
@@ -108,6 +115,9 @@ typedef struct Request
 	bool		headers_too_large;
 	bool		body_cut;
 	MailState	mail;
+	int			fd;				/* that libcurl waited for last */
+	int			mail_fd;		/* of a connection that is logged in, -1: there is none */
+	bool		added;			/* its handle is libcurl's multi handle's */
 	int			timeout_ms;
 	int			settings;		/* which ones its handle was set up for */
 	dlist_node	link;			/* while it is under way */
@@ -121,6 +131,7 @@ typedef struct Descriptor
 	uint32_t	wanted;			/* events that libcurl waits for */
 	uint32_t	registered;		/* … that epoll reports; 0: not in the set */
 	bool		opened_here;	/* a socket of ours, so we know when it is new */
+	struct Request *mail;		/* whose connection to the mail server this is */
 } Descriptor;
 
 static CURLM *multi = NULL;
@@ -132,6 +143,7 @@ static int	settings = 0;		/* counts their changes */
 static Request *free_requests[REQUEST_KINDS] = {NULL};
 static Request *ended_requests = NULL;
 static dlist_head requests = DLIST_STATIC_INIT(requests);
+static Request *mails = NULL;	/* on their way, once the connection is there */
 
 static int64
 monotonic_us(void)
@@ -193,7 +205,7 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 	if (d->opened_here && what == CURL_POLL_IN && request != NULL)
 		request->handshaking = true;
 	if (what != CURL_POLL_REMOVE && request != NULL)
-		request->mail.fd = fd;
+		request->fd = fd;
 
 	switch (what)
 	{
@@ -386,81 +398,44 @@ transport_init(void)
  * ----------
  */
 
-/* What the server is told, apart from what only those two understand. */
+/* What libcurl tells the server.  A login has no lines that look like these. */
 static void
-mail_command(MailState *mail, const char *line, size_t length)
+mail_command(MailState *mail, const char *line)
 {
-	static const struct
-	{
-		const char *begins;
-		MailStage	after;		/* base64 of a login may look like any command */
-		MailStage	stage;
-	}			commands[] =
-	{
-		{"AUTH ", MAIL_GREETING, MAIL_LOGIN},
-		{"MAIL FROM:", MAIL_GREETING, MAIL_SENDER},
-		{"RCPT TO:", MAIL_SENDER, MAIL_RECIPIENT},
-		{"DATA\r\n", MAIL_RECIPIENT, MAIL_CONTENT},
-	};
-
-	/*
-	 * It has said no, and libcurl closes the connection, which it does not
-	 * without a reply to this, waiting for it for as long as it takes.
-	 */
-	if (length >= 4 && memcmp(line, "QUIT", 4) == 0)
-	{
-		if (mail->fd >= 0)
-			(void) shutdown(mail->fd, SHUT_RD);
-		return;
-	}
-	for (size_t i = 0; i < lengthof(commands); i++)
-	{
-		size_t		begins = strlen(commands[i].begins);
-
-		if (mail->stage >= commands[i].after && length >= begins &&
-			memcmp(line, commands[i].begins, begins) == 0)
-			mail->stage = commands[i].stage;
-	}
-	mail->starting_tls = length >= 8 && memcmp(line, "STARTTLS", 8) == 0;
+	mail->starting_tls = strncmp(line, "STARTTLS", 8) == 0;
+	if (strncmp(line, "AUTH ", 5) == 0)
+		mail->stage = MAIL_LOGIN;
 	mail->securing = false;
 	mail->reply.status = 0;
 }
 
-/* A line of a reply.  The last one of several has a blank behind its number. */
-static void
-mail_reply(Request *request, const char *line, size_t length)
+/* A line of a reply.  The last one of several has no hyphen behind its number. */
+static bool
+mail_reply(MailState *mail, const char *line)
 {
-	MailState  *mail = &request->mail;
 	MailReply  *reply = &mail->reply;
-	int			status;
 	char		class[2];
 	char		subject[4];
 	char		detail[4];
 	int			end;
 
 	mail->greeted = true;
-	if (length < 4 || strspn(line, "0123456789") < 3 || line[3] == '-')
-		return;
-	status = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
-	reply->status = status;
+	if (strspn(line, "0123456789") != 3 || line[3] == '-')
+		return false;
+	reply->status = atoi(line);
 
 	/* Of the rest, only a code like "5.1.1" is for others to see. */
 	reply->enhanced[0] = '\0';
-	if (sscanf(line + 4, "%1[245].%3[0-9].%3[0-9]%n", class, subject, detail, &end) == 3 &&
+	if (line[3] == ' ' &&
+		sscanf(line + 4, "%1[245].%3[0-9].%3[0-9]%n", class, subject, detail, &end) == 3 &&
 		class[0] == line[0] && strchr(" \r\n", line[4 + end]) != NULL)
 		snprintf(reply->enhanced, sizeof(reply->enhanced), "%s.%s.%s", class, subject, detail);
 
-	if (mail->stage == MAIL_RECIPIENT && status >= 400)
-	{
-		if (mail->refused++ == 0 || (status < 500 && mail->refusal.status >= 500))
-			mail->refusal = *reply;
-	}
-	if (mail->stage == MAIL_CONTENT && status == 354)
-		request->sent = true;
-	mail->securing = mail->starting_tls && status == 220;
+	mail->securing = mail->starting_tls && reply->status == 220;
+	return true;
 }
 
-/* What libcurl and a mail server say to each other; it holds passwords and addresses. */
+/* What libcurl and a mail server say to each other, up to the login; it holds passwords. */
 static int
 on_conversation(CURL *easy, curl_infotype type, char *data, size_t size, void *arg)
 {
@@ -472,10 +447,13 @@ on_conversation(CURL *easy, curl_infotype type, char *data, size_t size, void *a
 		return 0;
 	memcpy(line, data, length);
 	line[length] = '\0';
-	if (type == CURLINFO_HEADER_OUT)
-		mail_command(&request->mail, line, length);
+	/* It closes the connection, and would wait for the answer to this for as long as that takes. */
+	if (type == CURLINFO_HEADER_OUT && strncmp(line, "QUIT", 4) == 0)
+		(void) shutdown(request->fd, SHUT_RD);
+	else if (type == CURLINFO_HEADER_OUT)
+		mail_command(&request->mail, line);
 	else
-		mail_reply(request, line, length);
+		(void) mail_reply(&request->mail, line);
 	return 0;
 }
 
@@ -487,7 +465,7 @@ set_fixed_mail_options(Request *request)
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(easy, CURLOPT_MAIL_RCPT_ALLOWFAILS, 1L);
+	curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
 	curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_conversation);
 	curl_easy_setopt(easy, CURLOPT_DEBUGDATA, request);
 	curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
@@ -513,35 +491,280 @@ set_configured_mail_options(Request *request)
 	}
 }
 
-/* Encoded so that no line is too long, or is all there is after it. */
-static bool
-set_mail_parts(Request *request, const Mail *mail)
+/* The mail is not on its way any more. */
+static void
+mail_leave(Request *request)
 {
-	curl_mime  *mime = curl_mime_init(request->easy);
+	Request   **place = &mails;
 
-	request->mail.mime = mime;
-	for (int i = 0; mime != NULL && i < mail->nparts; i++)
+	while (*place != NULL && *place != request)
+		place = &(*place)->next;
+	if (*place != NULL)
+		*place = request->next;
+}
+
+/* It has come to its end. */
+static void
+mail_ended(Request *request, CURLcode result)
+{
+	mail_leave(request);
+	request->result = result;
+	request->next = ended_requests;
+	ended_requests = request;
+}
+
+/* The connection is of no use any more; libcurl closes it without a word. */
+static void
+mail_disconnect(Request *request)
+{
+	Descriptor *d = request->mail_fd >= 0 ? descriptor(request->mail_fd) : NULL;
+
+	if (d != NULL)
 	{
-		const MailPart *part = &mail->parts[i];
-		curl_mimepart *place = curl_mime_addpart(mime);
-
-		if (place == NULL ||
-			curl_mime_data(place, part->text, part->length) != CURLE_OK ||
-			curl_mime_type(place, part->type) != CURLE_OK ||
-			curl_mime_encoder(place, "quoted-printable") != CURLE_OK)
-			return false;
+		d->wanted = 0;
+		register_events(request->mail_fd, d);
+		d->mail = NULL;
 	}
-	return mime != NULL && curl_easy_setopt(request->easy, CURLOPT_MIMEPOST, mime) == CURLE_OK;
+	request->mail_fd = -1;
+	if (request->added)
+		curl_multi_remove_handle(multi, request->easy);
+	request->added = false;
+}
+
+static bool
+mail_connect(Request *request)
+{
+	request->mail.reused = false;
+	request->added = curl_multi_add_handle(multi, request->easy) == CURLM_OK;
+	return request->added;
 }
 
 static void
-free_mail_parts(Request *request)
+mail_say(MailState *mail, MailStage stage, const char *verb, const char *address)
 {
-	if (request->mail.mime == NULL)
+	snprintf(mail->command, sizeof(mail->command), "%s%s%s\r\n", verb, address ? address : "",
+			 address ? ">" : "");
+	mail->to_send = mail->command;
+	mail->to_send_length = strlen(mail->command);
+	mail->stage = stage;
+	mail->reply.status = 0;
+}
+
+/* The reply to a command is there; true when there is something to say to it. */
+static bool
+mail_continue(Request *request)
+{
+	MailState  *mail = &request->mail;
+	int			status = mail->reply.status;
+
+	if (mail->stage == MAIL_RECIPIENT && status >= 300)
+	{
+		/* Others may get it all the same; a refusal for now is worth more. */
+		if (mail->refused++ == 0 || (status < 500 && mail->refusal.status >= 500))
+			mail->refusal = mail->reply;
+	}
+	else if (status >= 400 || (mail->stage == MAIL_CONTENT && request->sent))
+		return false;
+
+	switch (mail->stage)
+	{
+		case MAIL_GREETING:
+		case MAIL_LOGIN:
+			mail_say(mail, MAIL_SENDER, "MAIL FROM:<", mail->sender);
+			return true;
+		case MAIL_SENDER:
+		case MAIL_RECIPIENT:
+			if (mail->named < mail->nrecipients)
+				mail_say(mail, MAIL_RECIPIENT, "RCPT TO:<", mail->recipients[mail->named++]);
+			else if (mail->refused < mail->nrecipients)
+				mail_say(mail, MAIL_CONTENT, "DATA", NULL);
+			else
+				return false;
+			return true;
+		case MAIL_CONTENT:
+			break;
+	}
+	if (status != 354)
+		return false;
+	mail->to_send = mail->content;
+	mail->to_send_length = mail->content_length;
+	mail->reply.status = 0;
+	request->sent = true;
+	return true;
+}
+
+/* Send what is to be sent; CURLE_AGAIN when that takes longer. */
+static CURLcode
+mail_send(Request *request)
+{
+	MailState  *mail = &request->mail;
+
+	while (mail->to_send_length > 0)
+	{
+		size_t		sent = 0;
+		CURLcode	result = curl_easy_send(request->easy, mail->to_send, mail->to_send_length, &sent);
+
+		if (result != CURLE_OK)
+			return result;
+		mail->to_send += sent;
+		mail->to_send_length -= sent;
+	}
+	return CURLE_OK;
+}
+
+/* Take what has come in up to the end of a reply; CURLE_AGAIN when there is more to come. */
+static CURLcode
+mail_receive(Request *request)
+{
+	MailState  *mail = &request->mail;
+
+	for (;;)
+	{
+		size_t		received = 0;
+		char	   *newline;
+		CURLcode	result;
+
+		mail->said[mail->said_length] = '\0';
+		while ((newline = strchr(mail->said, '\n')) != NULL)
+		{
+			bool		last = mail_reply(mail, mail->said);
+
+			mail->said_length -= newline + 1 - mail->said;
+			memmove(mail->said, newline + 1, mail->said_length + 1);
+			if (last)
+				return CURLE_OK;
+		}
+		if (mail->said_length == sizeof(mail->said) - 1)
+			return CURLE_WEIRD_SERVER_REPLY;
+		result = curl_easy_recv(request->easy, mail->said + mail->said_length,
+								sizeof(mail->said) - 1 - mail->said_length, &received);
+		if (result != CURLE_OK)
+			return result;
+		if (received == 0)
+			return CURLE_RECV_ERROR;
+		mail->said_length += received;
+	}
+}
+
+/* Go on with a mail, as far as that can be done without waiting. */
+static void
+mail_drive(Request *request)
+{
+	MailState  *mail = &request->mail;
+	Descriptor *d = descriptor(request->mail_fd);
+	CURLcode	result;
+
+	for (;;)
+	{
+		if ((result = mail_send(request)) != CURLE_OK || (result = mail_receive(request)) != CURLE_OK)
+			break;
+		mail->reused = false;
+		if (!mail_continue(request))
+		{
+			/* Who was refused had better begin anew. */
+			if (mail->reply.status >= 300)
+			{
+				size_t		sent;
+
+				(void) curl_easy_send(request->easy, "QUIT\r\n", 6, &sent);
+				mail_disconnect(request);
+			}
+			mail_ended(request, CURLE_OK);
+			return;
+		}
+	}
+	if (result == CURLE_AGAIN)
+	{
+		d->wanted = mail->to_send_length > 0 ? EPOLLOUT : EPOLLIN;
+		register_events(request->mail_fd, d);
 		return;
-	curl_easy_setopt(request->easy, CURLOPT_MIMEPOST, NULL);
-	curl_mime_free(request->mail.mime);
-	request->mail.mime = NULL;
+	}
+
+	/* A connection that was not used for a while may have ended. */
+	mail_disconnect(request);
+	if (mail->reused)
+	{
+		mail_leave(request);
+		mail->stage = MAIL_GREETING;
+		mail->named = 0;
+		mail->to_send_length = mail->said_length = 0;
+		mail->greeted = false;
+		if (mail_connect(request))
+			return;
+	}
+	mail_ended(request, result);
+}
+
+/* A connection is there, and logged in. */
+static void
+mail_begin(Request *request)
+{
+	MailState  *mail = &request->mail;
+
+	request->next = mails;
+	mails = request;
+	mail->reply.status = 0;
+	(void) mail_continue(request);
+	mail_drive(request);
+}
+
+/* libcurl has connected, or not. */
+static void
+mail_connected(Request *request, CURLcode result)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	Descriptor *d;
+
+	if (result == CURLE_OK)
+		curl_easy_getinfo(request->easy, CURLINFO_ACTIVESOCKET, &fd);
+	d = fd == CURL_SOCKET_BAD ? NULL : descriptor(fd);
+	if (d == NULL)
+	{
+		mail_disconnect(request);
+		mail_ended(request, result == CURLE_OK ? CURLE_OUT_OF_MEMORY : result);
+		return;
+	}
+	request->mail_fd = fd;
+	d->mail = request;
+	mail_begin(request);
+}
+
+/* Something has happened to a connection. */
+static void
+mail_ready(Request *request)
+{
+	for (Request *mail = mails; mail != NULL; mail = mail->next)
+	{
+		if (mail == request)
+		{
+			mail_drive(request);
+			return;
+		}
+	}
+	mail_disconnect(request);	/* nobody uses it, and the server has closed it */
+}
+
+static int64
+mail_deadline(const Request *request)
+{
+	return request->mail.started_at + request->timeout_ms * INT64CONST(1000);
+}
+
+/* Mails that take too long. */
+static void
+mail_expire(void)
+{
+	int64		now = monotonic_us();
+	Request    *next;
+
+	for (Request *request = mails; request != NULL; request = next)
+	{
+		next = request->next;
+		if (mail_deadline(request) > now)
+			continue;
+		mail_disconnect(request);
+		mail_ended(request, CURLE_OPERATION_TIMEDOUT);
+	}
 }
 
 /* ----------
@@ -573,9 +796,6 @@ set_fixed_options(Request *request)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
-	/* It may be an HTTP request that has to close a mail server's connection, to make room. */
-	if (request->kind == REQUEST_HTTP)
-		curl_easy_setopt(easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, 1L);
 	if (certificate_can_watch(curl_version_info(CURLVERSION_NOW)->ssl_version))
 	{
 		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
@@ -612,6 +832,8 @@ void
 transport_reload(void)
 {
 	settings++;
+	for (Request *request = free_requests[REQUEST_MAIL]; request != NULL; request = request->next)
+		mail_disconnect(request);
 	address_own_load();
 	mail_server_load();
 }
@@ -637,7 +859,10 @@ unused_request(RequestKind kind)
 	{
 		request = calloc(1, sizeof(Request));
 		if (request != NULL)
+		{
 			request->kind = kind;
+			request->mail_fd = -1;
+		}
 		return request;
 	}
 	free_requests[kind] = request->next;
@@ -647,7 +872,8 @@ unused_request(RequestKind kind)
 static void
 give_back(Request *request)
 {
-	free_mail_parts(request);
+	if (request->kind == REQUEST_MAIL && request->settings != settings)
+		mail_disconnect(request);
 	request->next = free_requests[request->kind];
 	free_requests[request->kind] = request;
 }
@@ -661,7 +887,7 @@ get_request(RequestKind kind)
 	if (request == NULL || (request->easy != NULL && request->settings == settings))
 		return request;
 	if (request->easy != NULL)
-		curl_easy_cleanup(request->easy);
+		curl_easy_cleanup(request->easy);	/* of a mail, it has no connection */
 	request->easy = curl_easy_init();
 	if (request->easy == NULL)
 	{
@@ -681,53 +907,42 @@ get_request(RequestKind kind)
 	return request;
 }
 
-static size_t
-text_size(const Message *message)
+/* Make room for the texts of a message. */
+static bool
+make_room(Request *request, size_t size)
 {
-	size_t		size = message->body_length;
+	size_t		larger = Max(size, 2048);
+	char	   *text;
 
-	for (int i = 0; i < message->nheaders; i++)
-		size += strlen(message->headers[i]) + 1;
-	for (int i = 0; message->mail != NULL && i < message->mail->nrecipients; i++)
-		size += strlen(message->mail->recipients[i]) + 1;
-	return size;
+	if (size <= request->text_size)
+		return true;
+	text = realloc(request->text, larger);
+	if (text == NULL)
+		return false;
+	request->text = text;
+	request->text_size = larger;
+	return true;
 }
 
-/* Copy lines to a place, for the list that libcurl wants; returns what is behind them. */
-static char *
-copy_lines(struct curl_slist *list, const char *const *lines, int n, char *place)
-{
-	for (int i = 0; i < n; i++)
-	{
-		list[i].data = strcpy(place, lines[i]);
-		list[i].next = i + 1 < n ? &list[i + 1] : NULL;
-		place += strlen(place) + 1;
-	}
-	return place;
-}
-
-/* Copy headers, recipients and body. */
+/* Copy headers and body; the headers become the list that libcurl wants. */
 static bool
 copy_text(Request *request, const Message *message)
 {
-	size_t		size = text_size(message);
+	size_t		size = message->body_length;
 	char	   *place;
 
-	if (size > request->text_size)
+	for (int i = 0; i < message->nheaders; i++)
+		size += strlen(message->headers[i]) + 1;
+	if (!make_room(request, size))
+		return false;
+
+	place = request->text;
+	for (int i = 0; i < message->nheaders; i++)
 	{
-		size_t		larger = Max(size, 2048);
-		char	   *text = realloc(request->text, larger);
-
-		if (text == NULL)
-			return false;
-		request->text = text;
-		request->text_size = larger;
+		request->headers[i].data = strcpy(place, message->headers[i]);
+		request->headers[i].next = i + 1 < message->nheaders ? &request->headers[i + 1] : NULL;
+		place += strlen(place) + 1;
 	}
-
-	place = copy_lines(request->headers, message->headers, message->nheaders, request->text);
-	if (message->mail != NULL)
-		place = copy_lines(request->mail.recipients, message->mail->recipients,
-						   message->mail->nrecipients, place);
 	if (message->body != NULL)
 	{
 		memcpy(place, message->body, message->body_length);
@@ -751,48 +966,94 @@ reset_request(Request *request, const Message *message, void *arg)
 	request->handshaking = request->sent = false;
 	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
 	memset(&request->mail, 0, sizeof(request->mail));
-	request->mail.fd = -1;
+	request->mail.started_at = monotonic_us();
+	request->fd = -1;
 }
 
+/* Copy an e-mail: its envelope, and what is sent as its content. */
 static bool
-set_mail(Request *request, const Mail *mail)
+copy_mail(Request *request, const Message *message)
 {
-	return curl_easy_setopt(request->easy, CURLOPT_MAIL_FROM, mail->sender) == CURLE_OK &&
-		curl_easy_setopt(request->easy, CURLOPT_MAIL_RCPT, request->mail.recipients) == CURLE_OK &&
-		set_mail_parts(request, mail) &&
-		/* Otherwise libcurl sends it once more by itself, when a connection that was used before says no. */
-		curl_easy_setopt(request->easy, CURLOPT_UPLOAD, 1L) == CURLE_OK;
+	const Mail *mail = message->mail;
+	MailState  *state = &request->mail;
+	size_t		size = strlen(mail->sender) + 1 + message->body_length + strlen("\r\n.\r\n") + 1;
+	char	   *place;
+
+	for (int i = 0; i < mail->nrecipients; i++)
+		size += strlen(mail->recipients[i]) + 1;
+	for (int i = 0; i < message->nheaders; i++)
+		size += strlen(message->headers[i]) + strlen("\r\n");
+	if (!make_room(request, size))
+		return false;
+
+	place = request->text;
+	state->sender = strcpy(place, mail->sender);
+	place += strlen(place) + 1;
+	for (int i = 0; i < mail->nrecipients; i++)
+	{
+		state->recipients[i] = strcpy(place, mail->recipients[i]);
+		place += strlen(place) + 1;
+	}
+	state->nrecipients = mail->nrecipients;
+
+	state->content = place;
+	for (int i = 0; i < message->nheaders; i++)
+		place += sprintf(place, "%s\r\n", message->headers[i]);
+	place += sprintf(place, "\r\n");
+	memcpy(place, message->body, message->body_length);
+	place += message->body_length;
+	place += sprintf(place, ".\r\n");
+	state->content_length = place - state->content;
+	return true;
 }
 
-static bool
-set_method(Request *request, const Message *message)
-{
-	if (message->body != NULL)
-		curl_easy_setopt(request->easy, CURLOPT_POST, 1L);
-	else
-		curl_easy_setopt(request->easy, CURLOPT_HTTPGET, 1L);
-	return curl_easy_setopt(request->easy, CURLOPT_CUSTOMREQUEST, message->method) == CURLE_OK;
-}
-
-const char *
-transport_start(const Message *message, void *arg)
+static const char *
+start_mail(const Message *message, void *arg)
 {
 	const char *user;
 	const char *password;
 	Request    *request;
-	CURL	   *easy;
 
-	if (message->mail != NULL && !mail_server_login(&user, &password))
+	if (!mail_server_login(&user, &password))
 		return "no e-mail can be sent: the file \"hooks.smtp_password_file\" cannot be used, "
 			"the administrator finds the reason in the server log";
-	request = get_request(message->mail ? REQUEST_MAIL : REQUEST_HTTP);
+	request = get_request(REQUEST_MAIL);
+	if (request == NULL)
+		return "out of memory";
+	reset_request(request, message, arg);
+	curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
+	if (!copy_mail(request, message) ||
+		curl_easy_setopt(request->easy, CURLOPT_URL, message->url) != CURLE_OK ||
+		(request->mail_fd < 0 && !mail_connect(request)))
+	{
+		give_back(request);
+		return "out of memory";
+	}
+	if (request->mail_fd >= 0)
+	{
+		request->mail.reused = request->mail.greeted = true;
+		mail_begin(request);
+	}
+	return NULL;
+}
+
+static const char *
+start_http(const Message *message, void *arg)
+{
+	Request    *request = get_request(REQUEST_HTTP);
+	CURL	   *easy;
+
 	if (request == NULL)
 		return "out of memory";
 	easy = request->easy;
 	reset_request(request, message, arg);
+	if (message->body != NULL)
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	else
+		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, message->method);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	if (!copy_text(request, message) ||
-		!(message->mail ? set_mail(request, message->mail) : set_method(request, message)) ||
 		curl_easy_setopt(easy, CURLOPT_URL, message->url) != CURLE_OK ||
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
 						 message->nheaders ? request->headers : NULL) != CURLE_OK ||
@@ -805,14 +1066,25 @@ transport_start(const Message *message, void *arg)
 	return NULL;
 }
 
+const char *
+transport_start(const Message *message, void *arg)
+{
+	return message->mail ? start_mail(message, arg) : start_http(message, arg);
+}
+
 long
 transport_timeout(void)
 {
+	int64		at = timer_at;
 	int64		left;
 
-	if (timer_at < 0)
+	if (ended_requests != NULL)
+		return 0;
+	for (const Request *mail = mails; mail != NULL; mail = mail->next)
+		at = at < 0 ? mail_deadline(mail) : Min(at, mail_deadline(mail));
+	if (at < 0)
 		return -1;
-	left = timer_at - monotonic_us();
+	left = at - monotonic_us();
 	return left <= 0 ? 0 : (long) ((left + 999) / 1000);
 }
 
@@ -850,7 +1122,9 @@ transport_drive(void)
 		int			fd = events[i].data.fd;
 		Descriptor *d = &descriptors[fd];
 
-		if (d->wanted == 0)
+		if (d->mail != NULL)
+			mail_ready(d->mail);
+		else if (d->wanted == 0)
 			register_events(fd, d); /* nobody waits for it: take it out */
 		else
 			curl_multi_socket_action(multi, fd, ready_flags(events[i].events), &running);
@@ -863,6 +1137,11 @@ transport_drive(void)
 		if (ended->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(ended->easy_handle, CURLINFO_PRIVATE, &request);
+		if (request->kind == REQUEST_MAIL)
+		{
+			mail_connected(request, ended->data.result);
+			continue;
+		}
 		request->result = ended->data.result;
 		curl_multi_remove_handle(multi, request->easy);
 		dlist_delete(&request->link);
@@ -870,6 +1149,7 @@ transport_drive(void)
 		ended_requests = request;
 	}
 
+	mail_expire();
 	pthread_sigmask(SIG_SETMASK, &previous, NULL);
 	return n;
 }
@@ -886,6 +1166,14 @@ time_of(CURL *easy, CURLINFO info)
 
 	curl_easy_getinfo(easy, info, &us);
 	return us;
+}
+
+static int64
+duration_of(const Request *request)
+{
+	if (request->kind == REQUEST_MAIL)
+		return monotonic_us() - request->mail.started_at;
+	return time_of(request->easy, CURLINFO_TOTAL_TIME_T);
 }
 
 /* What an e-mail that ran out of time was waiting for. */
@@ -929,7 +1217,7 @@ explain_failure(Request *request, Answer *answer)
 	Failure		failure = {
 		.result = request->result,
 		.detail = request->error,
-		.seconds = time_of(request->easy, CURLINFO_TOTAL_TIME_T) / 1e6,
+		.seconds = duration_of(request) / 1e6,
 		.stage = waiting_for(request),
 		.mail = request->kind == REQUEST_MAIL,
 		.fault = &request->fault
@@ -1009,7 +1297,7 @@ make_answer(Request *request, Answer *answer)
 {
 	*answer = (Answer)
 	{
-		.duration_us = time_of(request->easy, CURLINFO_TOTAL_TIME_T),
+		.duration_us = duration_of(request),
 		.retry_after_ms = -1,
 		.rate_remaining = -1,
 		.rate_reset_ms = -1

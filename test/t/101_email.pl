@@ -60,12 +60,16 @@ sub mail
 	return $mail;
 }
 
-# The bodies of a mail: texts by content type, with \n for line ends.
+# The bodies of a mail: texts by content type, with \n for ends of lines, and
+# without that of the last line, which is the message's.
 sub bodies
 {
 	my ($mail) = @_;
 
-	return { map { ((split /;/, $_->content_type)[0] => $_->body_str =~ s/\r\n/\n/gr) } $mail->{mime}->subparts };
+	my @parts = $mail->{mime}->subparts;
+
+	return { map { ((split /;/, $_->content_type)[0] => $_->body_str =~ s/\r\n/\n/gr =~ s/\n\z//r) }
+		  @parts ? @parts : $mail->{mime} };
 }
 
 sub header
@@ -104,7 +108,7 @@ is_deeply(
 	'both bodies');
 is_deeply([ map { /charset=utf-8/ ? 1 : $_ } map { $_->content_type } $mail->{mime}->subparts ], [ 1, 1 ], '... in UTF-8');
 my @lines = split /\n/, $mail->{raw};
-is_deeply([ grep { length > 200 } @lines ], [], 'no line is long');
+is_deeply([ grep { length > 78 } grep { !/^(Received|\t)/ } @lines ], [], 'no line is long');
 is_deeply([ grep { /[^\x01-\x7f]/ } @lines ], [], '... and all are ASCII');
 
 # preview() shows it, and sends nothing.
@@ -117,7 +121,7 @@ is($preview->{headers}{'MAIL FROM'}, '<hooks@example.com>', '... envelope: the s
 is($preview->{headers}{'RCPT TO'}, '<ann@example.org>, <bob@example.org>', '... the recipients');
 is($preview->{headers}{Subject}, '=?UTF-8?B?Wm/Dqw==?=', '... headers, as they are sent');
 is( $preview->{body},
-	"Content-Type: text/plain; charset=utf-8\r\n\r\nhi\r\n\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<b>Zoë</b>\r\n",
+	"Content-Type: text/plain; charset=utf-8\n\nhi\n\nContent-Type: text/html; charset=utf-8\n\n<b>Zoë</b>\n",
 	'... bodies');
 my ($status, undef, $stderr) = $node->psql('postgres', "UPDATE stream_hooks SET name = 'x'");
 is($status, 0, '... and the hook can be written');
@@ -138,7 +142,7 @@ foreach my $evil (
 	is_deeply(header($mail, 'Bcc'), [], '... and no Bcc');
 	is(header($mail, 'Subject'), 'x Bcc: evil@example.com', '... what it says is kept');
 	is_deeply([ sort $mail->{mime}->header_names ], [
-		qw(Auto-Submitted Content-Type Date Delivery-date Envelope-to From MIME-Version Message-ID
+		qw(Auto-Submitted Content-Transfer-Encoding Content-Type Date Delivery-date Envelope-to From MIME-Version Message-ID
 		  Received Return-path Subject To) ], '... and no other header');
 }
 unlike($server->log, qr/evil/, 'nobody else was written to');
