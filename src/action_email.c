@@ -264,7 +264,8 @@ build_bodies(const Part *parts, int nparts, const char *id, Mail *mail, Message 
 		add_header(message, psprintf("Content-Type: %s", parts[0].type));
 		add_header(message, ENCODING);
 		mail_append_encoded(&body, slice(parts[0].text.data, parts[0].text.len));
-		appendStringInfoString(&body, "\r\n");
+		if (body.len == 0 || body.data[body.len - 1] != '\n')
+			appendStringInfoString(&body, "\r\n");
 		appendStringInfoString(&shown, parts[0].text.data);
 	}
 	else

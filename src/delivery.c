@@ -394,6 +394,7 @@ enter(Delivery *delivery, bool was_aside)
 		.series = series_of(hook),
 		.size = delivery->event->data_size,
 		.concurrency = hook->action->concurrency,
+		.hourly = hook->action->hourly,
 		.strict = hook->action->strict,
 		.again = kept->attempts > 0 || kept->replay,
 		.was_aside = was_aside,

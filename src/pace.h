@@ -7,7 +7,10 @@
  * count anew, or, when they have had too many, when to come back.  Nothing is
  * known beforehand, and nothing is guessed: when a destination that has told
  * of a limit counts anew, one request goes and learns what the limit is now,
- * and the others wait for its answer.  Pure.
+ * and the others wait for its answer.
+ *
+ * For some destinations there is a limit of our own, too: so many requests in
+ * an hour, which begins with the first one.  Pure.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +30,9 @@ typedef struct Pace
 	TimestampTz renewed_at;		/* 0: it has said nothing */
 	uint32		bucket;			/* which of its limits that was, as it calls them */
 	TimestampTz closed_until;	/* 0: it is not */
+	int			hourly;			/* our own limit; 0: none */
+	int			left;			/* of that … */
+	TimestampTz hour_ends;		/* … until then */
 } Pace;
 
 /* Has it told of a limit, counts anew, and has not said up to what? */
@@ -48,6 +54,8 @@ pace_opens_at(const Pace *pace, TimestampTz now)
 		opens = pace->closed_until;
 	if (pace->renewed_at > now && pace->remaining <= 0)
 		opens = Max(opens, pace->renewed_at);
+	if (pace->hourly > 0 && pace->hour_ends > now && pace->left <= 0)
+		opens = Max(opens, pace->hour_ends);
 	/* A clock that was set back must not make it longer. */
 	return Min(opens, now + PACE_LONGEST);
 }
@@ -56,16 +64,20 @@ pace_opens_at(const Pace *pace, TimestampTz now)
 static inline int
 pace_room(const Pace *pace, TimestampTz now)
 {
+	int			ours = PG_INT32_MAX;
+
+	if (pace->hourly > 0)
+		ours = pace->hour_ends > now ? pace->left : pace->hourly;
 	if (pace->renewed_at == 0)
-		return PG_INT32_MAX;
-	return pace_is_outdated(pace, now) ? 1 : pace->remaining;
+		return ours;
+	return Min(ours, pace_is_outdated(pace, now) ? 1 : pace->remaining);
 }
 
 /* Is what it has told of, if anything, out of date by too much to matter? */
 static inline bool
 pace_is_over(const Pace *pace, TimestampTz now)
 {
-	return pace->under_way == 0 && pace->closed_until <= now &&
+	return pace->under_way == 0 && pace->closed_until <= now && pace->hour_ends <= now &&
 		pace->renewed_at + PACE_LONGEST <= now;
 }
 
@@ -81,19 +93,30 @@ pace_expect(Pace *pace, TimestampTz now)
 }
 
 static inline void
-pace_start(Pace *pace, TimestampTz now)
+pace_start(Pace *pace, int hourly, TimestampTz now)
 {
-	if (pace_is_over(pace, now))
+	if (pace->under_way == 0 && pace->closed_until <= now && pace->renewed_at + PACE_LONGEST <= now)
 		pace->renewed_at = 0;
+	pace->hourly = hourly;
+	if (hourly > 0 && pace->hour_ends <= now)
+	{
+		pace->hour_ends = now + PACE_LONGEST;
+		pace->left = hourly;
+	}
+	if (pace->left > 0)
+		pace->left--;
 	pace->under_way++;
 	if (pace->remaining > 0)
 		pace->remaining--;
 }
 
+/* What it has not taken does not count, as far as we count. */
 static inline void
-pace_done(Pace *pace)
+pace_done(Pace *pace, bool taken)
 {
 	pace->under_way--;
+	if (!taken && pace->left < pace->hourly)
+		pace->left++;
 }
 
 /*

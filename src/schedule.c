@@ -572,6 +572,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	delivery->class = Min(class_of[order->type] + (order->again ? CLASS_AGAIN : 0), CLASSES - 1);
 	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
 	delivery->concurrency = order->strict ? 1 : order->concurrency;
+	delivery->hourly = order->hourly;
 	delivery->strict = order->strict;
 	delivery->keeps_place = false;
 	delivery->probe = false;
@@ -850,7 +851,7 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 	delivery->probe = breaker_start(&delivery->host->breaker);
 	if (delivery->told)
 		pace_expect(&destination->pace, schedule->now);
-	pace_start(&destination->pace, schedule->now);
+	pace_start(&destination->pace, delivery->hourly, schedule->now);
 	if (series != NULL)
 		series->in_flight++;
 
@@ -1089,7 +1090,7 @@ schedule_done(Schedule *schedule, Scheduled *delivery, ScheduleResult result, Ti
 	(void) gate_look(schedule, host);
 	release_host(schedule, host);
 
-	pace_done(&destination->pace);
+	pace_done(&destination->pace, result == SCHEDULE_WORKED);
 	(void) gate_look(schedule, destination);
 	release_destination(schedule, destination);
 

@@ -214,6 +214,8 @@ head_may_start(const Sim *sim, const SimDelivery *delivery, TimestampTz *until)
 	*until = Max(*until, destination->closed_until);
 	if (destination->remaining == 0)
 		*until = Max(*until, destination->renewed_at);
+	if (destination->hour_left == 0)
+		*until = Max(*until, destination->hour_ends);
 	return *until <= sim->mono;
 }
 
@@ -296,6 +298,8 @@ model_create(Sim *sim)
 		destination->remaining = -1;
 		destination->renewed_at = PG_INT64_MIN;
 		destination->closed_until = 0;
+		destination->hour_left = -1;
+		destination->hour_ends = 0;
 		destination->blocked_at = PG_INT64_MIN;
 	}
 }
@@ -536,6 +540,8 @@ model_start(Sim *sim, SimDelivery *delivery)
 	CHECK(destination->closed_until <= sim->mono && (destination->renewed_at <= sim->mono ||
 													 destination->remaining != 0),
 		  "delivery %lld is more than its destination takes", (long long) delivery->number);
+	CHECK(destination->hour_ends <= sim->mono || destination->hour_left != 0,
+		  "delivery %lld is more than its destination may have in an hour", (long long) delivery->number);
 	CHECK(!has_to_be_asked(sim, destination) || destination->in_flight == 0,
 		  "delivery %lld starts while its destination is asked for its limits",
 		  (long long) delivery->number);
@@ -564,6 +570,13 @@ model_start(Sim *sim, SimDelivery *delivery)
 		destination->remaining = -1;
 		destination->renewed_at = PG_INT64_MIN;
 	}
+	if (destination->hourly > 0 && destination->hour_ends <= sim->mono)
+	{
+		destination->hour_left = destination->hourly;
+		destination->hour_ends = sim->mono + SECS(3600);
+	}
+	if (destination->hour_left > 0 && --destination->hour_left == 0)
+		destination->blocked_at = Max(destination->blocked_at, destination->hour_ends);
 	destination->in_flight++;
 	if (destination->remaining > 0 && --destination->remaining == 0)
 		destination->blocked_at = Max(destination->blocked_at, destination->renewed_at);
@@ -690,6 +703,9 @@ model_done(Sim *sim, SimDelivery *delivery, ScheduleResult result)
 		host->blocked_at = Max(host->blocked_at, sim->mono);
 	if (has_to_be_asked(sim, delivery->destination))
 		delivery->destination->blocked_at = Max(delivery->destination->blocked_at, sim->mono);
+	if (result != SCHEDULE_WORKED && delivery->destination->hour_left >= 0 &&
+		delivery->destination->hour_left < delivery->destination->hourly)
+		delivery->destination->hour_left++;
 	sim->in_flight--;
 	delivery->destination->in_flight--;
 	hook->user->in_flight--;
@@ -819,6 +835,8 @@ is_closed(const Sim *sim, const SimDelivery *delivery)
 
 	if (destination->remaining == 0)
 		paced = Max(paced, destination->renewed_at - sim->mono);
+	if (destination->hour_left == 0)
+		paced = Max(paced, destination->hour_ends - sim->mono);
 	return (host <= 0 || host > SCHEDULE_PATIENCE) && (paced <= 0 || paced > SCHEDULE_PATIENCE);
 }
 

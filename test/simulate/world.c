@@ -112,6 +112,7 @@ make_servers(Sim *sim)
 		destination->capacity = (int) draw_between(sim, 1, 30);
 		destination->window = draw_magnitude(sim, MSECS(200), SECS(600));
 		destination->renewed_vt = PG_INT64_MIN;
+		destination->hourly = !sim->contest && one_in(sim, 6) ? (int) draw_between(sim, LEAST_HOURLY, 200) : 0;
 	}
 }
 

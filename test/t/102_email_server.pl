@@ -153,7 +153,10 @@ is_deeply(outcome({ END => ['451 4.7.1 greylisted'] }, max_attempts => 2),
 # Connections that break.
 foreach my $what (qw(close reset))
 {
-	$server->commands;
+	outcome({});
+	is_deeply(outcome({ MAIL => [ $what, 'ok' ] }), ['1 success 250 -'],
+		"$what of a connection that was used before: there is another one");
+	new_connection();
 	is_deeply(outcome({ MAIL => [ $what, 'ok' ] }),
 		[ '1 failure - connection lost before the answer was complete', '2 success 250 -' ], "$what after MAIL");
 	$server->commands;
@@ -219,7 +222,7 @@ new_connection(FEATURES => ['AUTH PLAIN']);
 my $refused = 'SMTP 535 5.7.8 (wrong user or password): '
   . 'the mail server refuses the login (hooks.smtp_user, hooks.smtp_password_file)';
 is_deeply(
-	outcome({ FEATURES => ['AUTH PLAIN'], AUTH => [ '535 5.7.8 no', '535 5.7.8 no', 'ok' ] }),
+	outcome({ FEATURES => ['AUTH PLAIN'], AUTH => [ '535 5.7.8 no', '535 5.7.8 no', 'ok' ] }, max_attempts => 3),
 	[ "1 failure 535 $refused", "2 failure 535 $refused", '3 success 250 -' ], 'a wrong password may be mended');
 new_connection(FEATURES => ['AUTH PLAIN']);
 is_deeply(
@@ -275,19 +278,40 @@ foreach (
 	like($stderr, qr/invalid value for parameter "\Q$_->[0]\E".*\nDETAIL: .*\nHINT: /, "$_->[0]: $_->[1] is refused");
 }
 
+# A user may send so many in an hour; the others wait, and those of other users do not.
+$node->safe_psql('postgres', 'DELETE FROM stream_hooks');
+configure($node, { 'hooks.email_rate' => 5 }, 'postgres');
+$server->script(END => [ '554 5.7.1 no', '451 4.7.1 later', 'ok' ]);
+$server->commands;
+add_users($node, 2, 3);
+add_email() for 1 .. 2;
+$node->safe_psql('postgres', event_rows(4));
+wait_until(sub { value($node, q{SELECT count(*) FROM hooks.pending WHERE state = 'host'}) == 4 }, 'deliveries to wait');
+is(scalar(grep { $_->{command} eq 'END' } $server->commands), 5,
+	'an hourly limit: so many are sent, two that the server refused among them');
+add_email(user => 2);
+$node->safe_psql('postgres', event_rows(2, user => 2));
+wait_idle($node);
+is(value($node, q{SELECT count(*) FROM stream_hook_logs WHERE status = 'success' AND user_id = } . literal(user_uuid(2))), 2,
+	'... another user has his own');
+is(value($node, q{SELECT count(*) FROM hooks.pending WHERE next_attempt_at BETWEEN now() + interval '59 minutes' AND now() + interval '1 hour'}), 4,
+	'... and the others wait for the next hour');
+$node->safe_psql('postgres', 'DELETE FROM stream_hooks');
+configure($node, { 'hooks.email_rate' => 0 }, 'postgres');
+
 # A crash repeats what was under way, with the same ids, and loses nothing.
 $node->safe_psql('postgres', 'DELETE FROM stream_hooks');
 $server->script(END => [ ('ok') x 20, 'stall' ]);
 $server->commands;
-$hook = add_email(config => { timeout_ms => 60000 });
-$node->safe_psql('postgres', event_rows(60));
+$hook = add_email(user => 3, config => { timeout_ms => 60000 });
+$node->safe_psql('postgres', event_rows(60, user => 3));
 my @sent;
-eval {
-wait_until(sub { push @sent, $server->commands; (grep { $_->{command} eq 'END' } @sent) >= 24 }, 'mails that are not answered', 10); 1 } or diag explain(rows($node, 'select * from hooks.stat'), scalar(@sent), attempts(hook => $hook), $sent[-1]);
+my $succeeded = qq{SELECT count(*) FROM stream_hook_logs WHERE hook_id = '$hook' AND status = 'success'};
+wait_until(sub { push @sent, $server->commands; (grep { $_->{command} eq 'END' } @sent) >= 24 }, 'mails that are not answered');
 $server->script;
 kill 'KILL', worker_pid($node);
-wait_until(sub { value($node, qq{SELECT count(*) FROM stream_hook_logs WHERE hook_id = '$hook' AND status = 'success'}) >= 60 },
-	'all after the crash');
+# Nobody can connect for a moment.
+wait_until(sub { (eval { value($node, $succeeded) } // 0) >= 60 }, 'all after the crash');
 wait_idle($node);
 push @sent, $server->commands;
 my %times;
