@@ -126,7 +126,7 @@ SELECT pg_temp.write_secret(jsonb_build_array(pg_temp.secret(32), pg_temp.secret
 
 -- only webhooks have it
 INSERT INTO stream_hooks (user_id, name, trigger_type, action_type, action_config)
-VALUES (:user, 'hook', 'donation', 'email', '{"secret": 5}');
+VALUES (:user, 'hook', 'donation', 'email', '{"to": "a@example.com", "subject": "x", "body": "x", "secret": 5}');
 DELETE FROM stream_hooks;
 
 --

@@ -290,3 +290,47 @@ SELECT count(DISTINCT id) FROM (
 
 SELECT hooks.wait_idle(NULL);
 DELETE FROM stream_hooks;
+
+-- e-mail: settings
+CREATE FUNCTION pg_temp.mail(config jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	INSERT INTO public.stream_hooks (user_id, name, trigger_type, action_type, action_config)
+	VALUES ('00000000-0000-4000-8000-000000000001', 'mail', 'follow', 'email', config);
+	RETURN 'good';
+EXCEPTION WHEN check_violation THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' / ', sqlerrm, nullif(hint, ''));
+END $$;
+SELECT pg_temp.mail('{}');
+SELECT pg_temp.mail('{"to": "a@example.com"}');
+SELECT pg_temp.mail('{"to": "a@example.com", "subject": "x"}');
+SELECT pg_temp.mail('{"to": "a@example.com", "subject": "", "body": "x"}');
+SELECT pg_temp.mail('{"to": "a@example.com", "subject": "x\ny", "body": "x"}');
+SELECT pg_temp.mail('{"to": "a@example.com", "subject": "x", "body": 1}');
+SELECT pg_temp.mail('{"to": "a@example.com", "subject": "x", "html": "{{username | nothing}}"}');
+SELECT pg_temp.mail(jsonb_build_object('to', 'a@example.com', 'subject', 'x', 'body', repeat('x', 16385)));
+SELECT pg_temp.mail('{"to": "a@example.com", "subject": "x", "body": "x", "reply_to": "{{username}}"}');
+SELECT pg_temp.mail('{"to": [], "subject": "x", "body": "x"}'), pg_temp.mail('{"to": {}, "subject": "x", "body": "x"}'),
+	pg_temp.mail('{"to": 1, "subject": "x", "body": "x"}'), pg_temp.mail('{"to": ["a@example.com", 1], "subject": "x", "body": "x"}') \gx
+SELECT pg_temp.mail('{"to": ["a@example.com", "A@EXAMPLE.com"], "subject": "x", "body": "x"}');
+SELECT n, pg_temp.mail(jsonb_build_object('to', (SELECT jsonb_agg(format('a%s@example.com', i)) FROM generate_series(1, n) AS i),
+								  'subject', 'x', 'html', 'x'))
+FROM (VALUES (1), (50), (51)) AS v (n);
+
+-- e-mail: addresses
+SELECT address, pg_temp.mail(jsonb_build_object('to', address, 'subject', 'x', 'body', 'x')) ~ '^good$' AS good
+FROM (VALUES ('a@example.com'), ('a.b+c-d_e@mail.example.co'), ('o''hara!#$%&*/=?^`{|}~@example.com'), ('Ann <a@example.com>'),
+	('  Ann B., Inc.  <a@example.com> '), ('"Ann, B." <a@example.com>'), (U&'Zo\00EB <a@example.com>'), ('<a@example.com>'),
+	('a@xn--exmple-cua.com'),
+	(''), ('a'), ('@example.com'), ('a@'), ('a@example'), ('a@localhost'), ('a@.example.com'), ('a@example..com'), ('a@example.com.'),
+	('a@-example.com'), ('a@example-.com'), ('a@127.0.0.1'), ('a@[127.0.0.1]'), ('.a@example.com'), ('a.@example.com'), ('a..b@example.com'),
+	('a b@example.com'), ('"a b"@example.com'), ('a(comment)@example.com'), ('@x.example,@y.example:a@example.com'),
+	('a@example.com, b@example.com'), ('a@example.com; b@example.com'), ('a@b@example.com'), ('Ann <a@example.com> x'),
+	('Ann <<a@example.com>>'), ('Ann "B" <a@example.com>'), ('Ann\ <a@example.com>'), (U&'\00E4@example.com'), (U&'a@ex\00E4mple.com'),
+	(E'a@example.com\r\nBcc: b@example.com'), (E'a@example.com\n'), (E'Ann\r\nBcc: b@example.com <a@example.com>'), (E'Ann\t <a@example.com>'),
+	(U&'Ann\2028 <a@example.com>'), (repeat('a', 64) || '@example.com'), (repeat('a', 65) || '@example.com'),
+	('a@' || repeat('b', 63) || '.com'), ('a@' || repeat('b', 64) || '.com'), ('a@' || repeat('b.', 125) || 'com'),
+	(repeat('n', 101) || ' <a@example.com>')) AS v (address);
+DELETE FROM stream_hooks;

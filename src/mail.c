@@ -243,8 +243,8 @@ append_encoded(StringInfo out, const char *text)
 	while (text < end)
 	{
 		int			room = Min(LINE_WIDTH - column(out), MAX_WORD) - around;
+		char		word[MAX_WORD];
 		int			length;
-		int			encoded;
 
 		if (room < 8)			/* base64 of the longest character */
 		{
@@ -253,11 +253,8 @@ append_encoded(StringInfo out, const char *text)
 		}
 		length = piece(text, end, room / 4 * 3);
 		appendStringInfoString(out, WORD_BEGIN);
-		enlargeStringInfo(out, pg_b64_enc_len(length) + 1);
-		encoded = pg_b64_encode((const void *) text, length, out->data + out->len, pg_b64_enc_len(length));
-		Assert(encoded > 0);
-		out->len += Max(encoded, 0);
-		out->data[out->len] = '\0';
+		appendBinaryStringInfo(out, word,
+							   pg_b64_encode((const void *) text, length, word, sizeof(word)));
 		appendStringInfoString(out, WORD_END);
 		text += length;
 		if (text < end)

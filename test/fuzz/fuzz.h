@@ -35,6 +35,7 @@ extern void fuzz_number(Slice input);
 extern void fuzz_text(Slice input);
 extern void fuzz_webhook(Slice input);
 extern void fuzz_discord(Slice input);
+extern void fuzz_mail(Slice input);
 extern void fuzz_address(Slice input);
 extern void fuzz_answer(Slice input);
 

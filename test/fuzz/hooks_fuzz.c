@@ -36,6 +36,9 @@ extern int	LLVMFuzzerRunDriver(int *argc, char ***argv,
 /* Settings that the code under test reads. */
 bool		hooks_allow_http = false;
 char	   *hooks_discord_url = "https://discord.com/api/v10";
+char	   *hooks_smtp_url = "smtp://mail.example.com";
+char	   *hooks_smtp_from = "Example, Inc. <hooks@example.com>";
+int			hooks_email_rate = 60;
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 
@@ -47,6 +50,7 @@ static const FuzzTarget targets[] = {
 	{"text", fuzz_text},
 	{"webhook", fuzz_webhook},
 	{"discord", fuzz_discord},
+	{"mail", fuzz_mail},
 	{"address", fuzz_address},
 	{"answer", fuzz_answer},
 };

@@ -85,7 +85,7 @@ void
 fuzz_template(Slice input)
 {
 	static const TemplateContext contexts[] = {
-		TEMPLATE_TEXT, TEMPLATE_JSON, TEMPLATE_URL, TEMPLATE_DISCORD, TEMPLATE_DISCORD_PINGS
+		TEMPLATE_TEXT, TEMPLATE_JSON, TEMPLATE_URL, TEMPLATE_HTML, TEMPLATE_DISCORD, TEMPLATE_DISCORD_PINGS
 	};
 	TemplateContext context;
 	Slice		text;

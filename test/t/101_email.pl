@@ -264,5 +264,53 @@ is(scalar @thousand, 1000, '... arrive');
 is(scalar keys %by_number, 1000, '... each once');
 is(scalar keys %{ { map { header($_, 'Message-ID') => 1 } @thousand } }, 1000, '... each with an id of its own');
 is_deeply([ map { header($by_number{$_}, 'Subject') } 1 .. 1000 ], \@names, '... with their subjects intact');
+$node->safe_psql('postgres', 'DELETE FROM stream_hooks');
+
+# TLS and logging in: STARTTLS, where the server is not this machine by name, and smtps.
+my $tls = "$PostgreSQL::Test::Utils::tmp_check/mail";
+system_or_bail(
+	'openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+	'-keyout', "$tls.key", '-out', "$tls.crt", '-subj', '/CN=mail', '-addext', 'subjectAltName=IP:0.0.0.0,IP:127.0.0.1');
+append_to_file("$tls.password", "pa ss\n");
+chmod 0600, "$tls.password";
+my %options = (tls_cert => "$tls.crt", tls_key => "$tls.key", user => 'hooks', password => 'pa ss');
+my %login = ('hooks.smtp_user' => 'hooks', 'hooks.smtp_password_file' => "$tls.password");
+
+foreach my $implicit (0, 1)
+{
+	$server = Hooks::MailServer->start(%options, implicit_tls => $implicit);
+	my $what = $implicit ? 'smtps' : 'STARTTLS';
+	my $url = ($implicit ? 'smtps://127.0.0.1:' : 'smtp://0.0.0.0:') . $server->port;
+
+	configure($node, { %login, 'hooks.smtp_url' => $url, 'hooks.ca_file' => "$tls.crt" }, 'postgres');
+	$mail = mail({ username => $what, message => 'x' });
+	is(header($mail, 'Subject'), $what, "$what: a mail arrives");
+	like($server->log, qr/<= hooks\@example\.com .* P=esmtpsa .* A=plain:hooks/, '... encrypted, and logged in');
+
+	$hook = add_email();
+	add_event($node, data => { username => $_, message => 'x' }) for 1 .. 5;
+	wait_idle($node);
+	is_deeply(log_statuses($node, hook => $hook), { success => 5 }, '... and more of them');
+	$server->take(5);
+	$node->safe_psql('postgres', 'DELETE FROM stream_hooks');
+
+	append_to_file("$tls.wrong$implicit", 'wrong');
+	chmod 0600, "$tls.wrong$implicit";
+	configure($node, { 'hooks.smtp_password_file' => "$tls.wrong$implicit" }, 'postgres');
+	$hook = send_to('ann@example.org', max_attempts => 1);
+	like(attempts($hook)->[0], qr/^1 failure 535 SMTP 535.*the mail server refuses the login/, '... not with a wrong password');
+	configure($node, { 'hooks.smtp_user' => '' }, 'postgres');
+	$hook = send_to('ann@example.org', max_attempts => 1);
+	like(attempts($hook)->[0], qr/^1 failure 550 SMTP 550 5.7.0 \(refused by policy\): /, '... and not with none');
+
+	configure($node, { %login, 'hooks.ca_file' => '' }, 'postgres');
+	$hook = send_to('ann@example.org');
+	is_deeply(attempts($hook), ['1 failure - certificate is self-signed'], '... nor to a server that nobody knows');
+	is(value($node, "SELECT count(*) FROM hooks.hook_health WHERE hook_id = '$hook' AND failures > 0"), 0,
+		'... which is not the hook\'s fault');
+	is(scalar(my @all = $server->mails), 6, '... so nothing more has arrived');
+	$node->safe_psql('postgres', 'DELETE FROM stream_hooks');
+}
+
 finish($node);
 done_testing();
