@@ -67,7 +67,7 @@ compile_address(const JsonbValue *value, const char *key, Mailbox *mailbox, Mist
 static bool
 add_recipient(Email *email, const JsonbValue *value, Mistake *error)
 {
-	Mailbox		mailbox;
+	Mailbox		mailbox = {0};
 
 	if (email->nto == MAIL_MAX_RECIPIENTS)
 		return mistake(error, psprintf("\"to\" in action_config has more than %d addresses",

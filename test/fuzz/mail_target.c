@@ -30,7 +30,7 @@ check_header(const char *header)
 	{
 		if (c[0] == '\r')
 		{
-			FUZZ_CHECK(c[1] == '\n' && c[2] == ' ' && c[3] > ' ');
+			FUZZ_CHECK(c[1] == '\n' && c[2] == ' ' && c[2 + strspn(c + 2, " ")] > ' ');
 			c++;
 			width = 0;
 			continue;
