@@ -46,11 +46,13 @@
 
 /* Discord's own codes of errors. */
 #define UNKNOWN_MESSAGE 10008
+#define UNKNOWN_WEBHOOK 10015
 
 /* Of the text that belongs to one, so much is shown. */
 #define MAX_ERROR_TEXT 100
 
-/* An answer of 429 from something before Discord, which says no time. */
+/* After an answer of 429, Discord's own or not, which says no time. */
+#define LIMIT_PAUSE_MS 1000
 #define BAN_PAUSE_MS (60 * 1000)
 
 #define DIGITS "0123456789"
@@ -588,6 +590,8 @@ judge_limit(const Answer *answer, const Jsonb *body, Outcome *outcome)
 	if (seconds > 0)
 		outcome->wait_ms = seconds < ANSWER_MAX_DELAY_MS / 1000.0 ? (int64) (seconds * 1000) + 1
 			: ANSWER_MAX_DELAY_MS;
+	else if (answer->retry_after_ms <= 0)
+		outcome->wait_ms = is_discord ? LIMIT_PAUSE_MS : BAN_PAUSE_MS;
 	if (answer->rate_scope == RATE_SCOPE_GLOBAL || answer_json_true(body, "global"))
 	{
 		outcome->closes = CLOSES_SERVICE;
@@ -603,8 +607,6 @@ judge_limit(const Answer *answer, const Jsonb *body, Outcome *outcome)
 		/* It is not Discord that answers, but what stands before it. */
 		outcome->closes = CLOSES_SERVICE;
 		outcome->error = "HTTP 429: requests from this server do not get to Discord for now";
-		if (answer->retry_after_ms <= 0)
-			outcome->wait_ms = BAN_PAUSE_MS;
 	}
 }
 
@@ -647,6 +649,10 @@ discord_judge(const ActionDelivery *delivery, const Answer *answer, const RetryP
 		outcome->class = OUTCOME_TERMINAL;
 		outcome->disable = true;
 		outcome->error = psprintf("HTTP %d: Discord knows no such webhook", outcome->status);
+		/* What is gone may also be its thread. */
+		if (outcome->status == 404 && error_code(body) != UNKNOWN_WEBHOOK &&
+			(text = error_text(body)) != NULL)
+			outcome->error = psprintf("HTTP 404: Discord does not find where to post: %s", text);
 	}
 	else if ((text = error_text(body)) != NULL && outcome->status < 500)
 		outcome->error = psprintf("HTTP %d: Discord refuses the message: %s", outcome->status, text);

@@ -41,7 +41,7 @@ typedef struct Entry
 typedef struct UserMessages
 {
 	pg_uuid_t	user_id;		/* key */
-	dlist_head	entries;
+	dlist_head	entries;		/* in the order in which they were posted */
 } UserMessages;
 
 static HTAB *users = NULL;
@@ -119,7 +119,7 @@ free_entry(Entry *entry)
 	pfree(entry);
 }
 
-/* The one of a stream (NULL: any) or message (NULL: any); the latest of several. */
+/* The one of a stream (NULL: any) or message (NULL: any); of several the one that was posted last. */
 static Entry *
 find_entry(const Event *event, const char *name, const char *stream, const char *message)
 {
@@ -135,8 +135,7 @@ find_entry(const Event *event, const char *name, const char *stream, const char 
 
 		if (strcmp(entry->posted.name, name) == 0 &&
 			(stream == NULL || strcmp(entry->posted.stream, stream) == 0) &&
-			(message == NULL || strcmp(entry->posted.message, message) == 0) &&
-			(best == NULL || entry->posted.posted_at >= best->posted.posted_at))
+			(message == NULL || strcmp(entry->posted.message, message) == 0))
 			best = entry;
 	}
 	return best;
@@ -166,6 +165,8 @@ posted_new(const Event *event, const char *name, const char *message, TimestampT
 
 	if (entry == NULL)
 		entry = make_entry(&event->user_id, name, stream);
+	dlist_delete(&entry->link);
+	dlist_push_tail(&find_user(&event->user_id, true)->entries, &entry->link);
 	set_text(&entry->posted.message, message);
 	entry->posted.event_id = event->id;
 	entry->posted.event_time = event->time;
@@ -217,7 +218,7 @@ posted_open(void)
 	dlist_init(&changes);
 
 	connect_spi();
-	if (SPI_execute("SELECT " COLUMN_LIST " FROM hooks.message", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT " COLUMN_LIST " FROM hooks.message ORDER BY posted_at", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read messages");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -312,7 +313,9 @@ posted_write(void)
 		return;
 	connect_spi();
 	dlist_foreach(iter, &changes)
+	{
 		write_entry(&dlist_container(Entry, change_link, iter.cur)->posted);
+	}
 	SPI_finish();
 }
 

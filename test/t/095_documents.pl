@@ -127,6 +127,7 @@ foreach my $file (sort glob 'doc/*.md')
 }
 
 cmp_ok($checked{$_}, '>', 20, "results of doc/$_.md were compared") for 'conditions', 'templates', 'delivery';
+cmp_ok($checked{actions}, '>', 5, 'results of doc/actions.md were compared');
 
 finish($node);
 done_testing();
