@@ -1750,7 +1750,7 @@ GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, json
 	hooks.backtest_summary(uuid, interval), hooks.backtest_summary(uuid, text, jsonb, int4, interval),
 	hooks.lint(text, jsonb, text, jsonb), hooks.lint(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.visible_hooks(), hooks.under_way(), hooks.last_results(uuid[]) TO PUBLIC;
-GRANT SELECT ON hooks.event_tables, hooks.messages TO PUBLIC;
+GRANT SELECT ON hooks.event_tables TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;
 

@@ -314,7 +314,7 @@ hooks_build(PG_FUNCTION_ARGS)
 	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
 	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);
-	if (action != NULL && action->edits != NULL)
+	if (action != NULL && action->edits != NULL && !PG_ARGISNULL(2))
 		delivery.edits = posted_look(&event, action->edits, &delivery.occasion.hook_id);
 	if (action != NULL && action->type->build == NULL)
 		(void) mistake(&error, action_not_performed(action_name), NULL);

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/ilist.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -21,11 +22,12 @@
 
 #include "field.h"
 #include "posted.h"
+#include "tables.h"
 
 /* A message that nothing has changed for so long is one of the past. */
 #define KEEP_DAYS 7
 
-/* Of the id of a stream, so much counts. */
+/* Of the id of a stream, so many bytes count. */
 #define MAX_STREAM 100
 
 #define COLUMN_LIST "user_id, name, stream, message_id, event_id, event_time, posted_at, changed_at"
@@ -63,7 +65,7 @@ stream_of(const Event *event)
 	if (event_field(event, "livestream_id", &value) &&
 		(value.type == jbvString || value.type == jbvNumeric))
 		text = json_text(&value);
-	return pnstrdup(text.data, Min(text.len, MAX_STREAM));
+	return pnstrdup(text.data, pg_mbcliplen(text.data, text.len, MAX_STREAM));
 }
 
 static UserMessages *
@@ -237,22 +239,38 @@ posted_open(void)
 	SPI_finish();
 }
 
-char *
-posted_look(const Event *event, const char *name, const pg_uuid_t *hook)
+/* The user of a hook, if the caller may see it. */
+static bool
+visible_user(const pg_uuid_t *hook, pg_uuid_t *user_id)
+{
+	Oid			type = UUIDOID;
+	Datum		argument = UUIDPGetDatum(hook);
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT h.user_id FROM hooks.visible_hooks() AS h"
+							  " WHERE h.id OPERATOR(pg_catalog.=) $1",
+							  1, &type, &argument, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for a hook");
+	if (SPI_processed == 0)
+		return false;
+	*user_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return true;
+}
+
+/* The id of the message of a user that an event is to change. */
+static char *
+stored_message(const Event *event, const char *name, const pg_uuid_t *user_id)
 {
 	Oid			types[] = {UUIDOID, TEXTOID, TEXTOID, BOOLOID, UUIDOID};
 	char	   *stream = stream_of(event);
 	Datum		arguments[] = {
-		UUIDPGetDatum(hook), CStringGetTextDatum(name), CStringGetTextDatum(stream),
+		UUIDPGetDatum(user_id), CStringGetTextDatum(name), CStringGetTextDatum(stream),
 		BoolGetDatum(event->type == TRIGGER_STREAM_START), UUIDPGetDatum(&event->id)
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	char	   *message = NULL;
+	char	   *message = "";
 
-	connect_spi();
-	if (SPI_execute_with_args("SELECT m.message_id FROM hooks.messages AS m"
-							  " WHERE m.user_id OPERATOR(pg_catalog.=) (SELECT h.user_id"
-							  " FROM hooks.visible_hooks() AS h WHERE h.id OPERATOR(pg_catalog.=) $1)"
+	if (SPI_execute_with_args("SELECT m.message_id FROM hooks.message AS m"
+							  " WHERE m.user_id OPERATOR(pg_catalog.=) $1"
 							  " AND m.name OPERATOR(pg_catalog.=) $2"
 							  " AND ($3 OPERATOR(pg_catalog.=) '' OR m.stream OPERATOR(pg_catalog.=) $3)"
 							  " AND ($3 OPERATOR(pg_catalog.<>) '' OR NOT $4"
@@ -262,10 +280,27 @@ posted_look(const Event *event, const char *name, const pg_uuid_t *hook)
 		elog(ERROR, "could not look for a message");
 	if (SPI_processed > 0)
 		message = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	if (message != NULL)
-		message = MemoryContextStrdup(caller, message);
+	return message;
+}
+
+char *
+posted_look(const Event *event, const char *name, const pg_uuid_t *hook)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	pg_uuid_t	user_id;
+	TablesUser	saved;
+	char	   *message = "";
+
+	connect_spi();
+	if (visible_user(hook, &user_id))
+	{
+		tables_act_as_owner(tables_machinery("message"), &saved);
+		message = stored_message(event, name, &user_id);
+		tables_act_done(&saved);
+	}
+	message = MemoryContextStrdup(caller, message);
 	SPI_finish();
-	return message && *message ? message : NULL;
+	return *message ? message : NULL;
 }
 
 bool

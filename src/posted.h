@@ -37,7 +37,7 @@ extern void posted_open(void);
 /* The message that an event is to change; NULL: it posts a new one. */
 extern const Posted *posted_find(const Event *event, const char *name);
 
-/* The same, by somebody else than the worker, for the user of a hook; only its id. */
+/* The same for the user of a hook that the caller may see, from the table; only its id. */
 extern char *posted_look(const Event *event, const char *name, const pg_uuid_t *hook);
 
 /* The event has posted a message, or changed it. */

@@ -82,9 +82,20 @@ my ($preview) = rows($node, 'SELECT p.* FROM hooks.preview(' . literal($end) . q
 is($preview->{method}, 'PATCH', 'preview');
 like($preview->{url}, qr{/webhooks/123/\*{8}/messages/$id$}, '... says which message would be changed, without the token');
 is($preview->{body}, '{"content":"was live","embeds":[],"flags":4,"allowed_mentions":{"parse":[]}}', '... to what');
-$node->safe_psql('postgres', q{CREATE ROLE stranger; CREATE ROLE somebody; GRANT SELECT ON stream_hooks TO somebody});
+$node->safe_psql(
+	'postgres', q{
+	CREATE ROLE somebody;
+	GRANT SELECT ON stream_hooks, hooks.messages TO somebody;
+	CREATE ROLE tenant;
+	GRANT SELECT ON stream_hooks, hooks.messages TO tenant;
+	ALTER TABLE stream_hooks ENABLE ROW LEVEL SECURITY;
+	CREATE POLICY all_of_them ON stream_hooks TO somebody USING (true)});
+my $method = 'SELECT p.method FROM hooks.preview(' . literal($end) . q{, '{}'::jsonb) AS p};
 is($node->safe_psql('postgres', 'SET ROLE somebody; SELECT count(*) FROM hooks.messages'), 1, 'who sees a hook sees its message');
-isnt($node->psql('postgres', 'SET ROLE stranger; SELECT count(*) FROM hooks.messages'), 0, '... who does not sees none');
+is($node->safe_psql('postgres', "SET ROLE somebody; $method"), 'PATCH', '... in a preview, too');
+is($node->safe_psql('postgres', 'SET ROLE tenant; SELECT count(*) FROM hooks.messages'), 0, '... who does not sees none');
+isnt($node->psql('postgres', "SET ROLE tenant; $method"), 0, '... and no preview');
+$node->safe_psql('postgres', 'ALTER TABLE stream_hooks DISABLE ROW LEVEL SECURITY');
 
 announce('stream_end');
 is_deeply(messages(), ['was live 1'], 'its end changes it');
@@ -137,6 +148,18 @@ for ([ Ann => 'one' ], [ Bob => 'one' ], [ Cid => 'two' ], [ Dan => 'one' ], [ E
 	wait_until(sub { scalar logs($node, event => $follow) }, "the attempt of $name");
 }
 is_deeply(messages(), [ 'Dan of one 2', 'Fay of  2' ], 'each stream has a message, and the last one is for those that do not say');
+clear();
+
+# However a stream is called.
+add_edit(follow => '{{username}}');
+for (1 .. 2)
+{
+	my $follow = add_event($node, data => { username => 'Ann', livestream_id => 'x' . "\x{e9}" x 200 });
+
+	wait_until(sub { scalar logs($node, event => $follow) }, 'the attempt');
+}
+is_deeply(messages(), ['Ann 1'], 'the name of a stream may be long');
+is(value($node, q{SELECT max(octet_length(convert_to(stream, 'UTF8'))) FROM hooks.messages}), 99, '... and is cut between characters');
 clear();
 
 # An event that comes again does not post another message.
