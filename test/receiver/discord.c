@@ -14,11 +14,12 @@
  *	global=N, ban=N			the N-th request is answered by 429, of the global
  *							limit, or by what stands before Discord; so are others
  *							within retry=1 seconds
+ *	silent=1				no Retry-After: only the body says when to come again
  *	slow=MS					answers come so late
  *	refuse=1				every message is wrong, and quoted in the answer
  *
  * Any id and token is a webhook's, but for these tokens: "unknown",
- * "unauthorized", "forbidden", "broken".
+ * "unauthorized", "forbidden", "threadless", "broken".
  *
  * GET /discord/OPTIONS/state tells what has come; /discord/OPTIONS/forget
  * deletes all messages.
@@ -71,6 +72,7 @@ typedef struct Service
 	unsigned	retry;
 	unsigned	slow_ms;
 	bool		refuses;
+	bool		silent;
 	unsigned	requests;
 	unsigned	rate_limited;
 	unsigned	worst;			/* answers of 429 within one window */
@@ -139,6 +141,7 @@ find_service(Slice options)
 	service->ban_at = option(service->options, "ban", 0);
 	service->retry = option(service->options, "retry", 1);
 	service->slow_ms = option(service->options, "slow", 0);
+	service->silent = option(service->options, "silent", 0) != 0;
 	service->refuses = option(service->options, "refuse", 0) != 0;
 	service->tail = &service->messages;
 	service->next = services;
@@ -224,8 +227,9 @@ limit(Service *service, DiscordAnswer *answer, const char *scope, uint64_t us)
 
 	service->rate_limited++;
 	set(answer, 429, "application/json");
-	buffer_printf(&headers, "Retry-After: %llu\r\nX-RateLimit-Scope: %s\r\n%s",
-				  (unsigned long long) ((us + 999999) / 1000000), scope,
+	if (!service->silent)
+		buffer_printf(&headers, "Retry-After: %llu\r\n", (unsigned long long) ((us + 999999) / 1000000));
+	buffer_printf(&headers, "X-RateLimit-Scope: %s\r\n%s", scope,
 				  global ? "X-RateLimit-Global: true\r\n" : "");
 	buffer_printf(&body, "{\"message\": \"You are being rate limited.\", \"retry_after\": %.3f, \"global\": %s}",
 				  us / 1e6, global ? "true" : "false");
@@ -636,6 +640,8 @@ is_webhook(const char *token, DiscordAnswer *answer)
 		refuse(answer, 401, 50027, "Invalid Webhook Token");
 	else if (strcmp(token, "forbidden") == 0)
 		refuse(answer, 403, 50013, "Missing Permissions");
+	else if (strcmp(token, "threadless") == 0)
+		refuse(answer, 404, 10003, "Unknown Channel");
 	else if (strcmp(token, "broken") == 0)
 		set(answer, 500, "text/plain");
 	else

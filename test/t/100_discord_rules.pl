@@ -120,6 +120,7 @@ is($json->decode($request->{body})->{flags}, 4096, '... with flags');
 for (
 	[ forbidden => 'HTTP 403: Discord refuses the message: 50013 Missing Permissions' ],
 	[ unknown => 'HTTP 404: Discord knows no such webhook' ],
+	[ threadless => 'HTTP 404: Discord does not find where to post: 10003 Unknown Channel' ],
 	[ unauthorized => 'HTTP 401: Discord knows no such webhook' ],
 	[ broken => 'HTTP 500' ])
 {
@@ -128,7 +129,7 @@ for (
 	my $hook = set_hook($token, template => 'x');
 	is(send_event(message => 'x')->{error_message}, $error, "$token: the error");
 	wait_idle($node);
-	is(value($node, 'SELECT enabled FROM stream_hooks'), $token =~ /^un/ ? 'f' : 't', '... and is the hook enabled?');
+	is(value($node, 'SELECT enabled FROM stream_hooks'), $token =~ /^(un|thread)/ ? 'f' : 't', '... and is the hook enabled?');
 }
 discord_at('name=refusing,refuse=1');
 set_hook('token', template => '{{message}}');

@@ -93,7 +93,7 @@ like((grep { $_->{status} ne 'success' } logs($node))[0]{error_message}, qr/^HTT
 # The limit of all that the server sends: nothing goes out until it is over, to no webhook, from no database.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 create_application($node, 'other');
-$options = 'name=global,limit=0,global=3,retry=5';
+$options = 'name=global,limit=0,global=3,retry=5,silent=1';
 discord_at($options);
 set_hooks(map { { user => $_, webhook => "${_}00/a" } } 1 .. 4);
 add_hook($node, attempts => undef, action => 'discord_message', database => 'other',
