@@ -43,6 +43,7 @@
 /* Flags of messages that webhooks may set. */
 #define SUPPRESS_EMBEDS 4
 #define SUPPRESS_NOTIFICATIONS 4096
+#define SETTABLE_FLAGS (SUPPRESS_EMBEDS | SUPPRESS_NOTIFICATIONS)
 
 /* Discord's own codes of errors. */
 #define UNKNOWN_MESSAGE 10008
@@ -214,106 +215,126 @@ compile_thread(Discord *discord, const Jsonb *config, Mistake *error)
 				   "Ids are made of digits, for example {\"thread_id\": \"123456789012345678\"}.");
 }
 
-/* Ids, or some of the given words; "n" is how many there are. */
+/* What is wrong with a key of "allowed_mentions", for a Mistake. */
 static bool
-check_mentions(const JsonbValue *list, const char *key, bool words, int *n, Mistake *error)
+wrong_mentions(const char *key, const char *what, char *hint, Mistake *error)
 {
-	static const char *const kinds[] = {"users", "roles", "everyone"};
+	return mistake(error, psprintf("\"allowed_mentions.%s\" in action_config %s", key, what), hint);
+}
+
+/* A list of ids, or else of the words that "parse" takes; *n is how many there are. */
+static bool
+check_mentions(const JsonbValue *list, const char *key, bool ids, int *n, Mistake *error)
+{
+	static const char *const words[] = {"users", "roles", "everyone"};
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	item;
 
 	*n = 0;
 	if (list->type != jbvBinary || !JsonContainerIsArray(list->val.binary.data))
-		return mistake(error, psprintf("\"allowed_mentions.%s\" in action_config must be a list of strings", key),
-					   "For example {\"allowed_mentions\": {\"parse\": [\"roles\"]}}.");
+		return wrong_mentions(key, "must be a list of strings",
+							  "For example {\"allowed_mentions\": {\"parse\": [\"roles\"]}}.", error);
 	iterator = JsonbIteratorInit(list->val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{
 		char	   *text;
-		bool		good = false;
+		bool		good;
 
 		if (token != WJB_ELEM)
 			continue;
 		text = item.type == jbvString ? pnstrdup(item.val.string.val, item.val.string.len) : "";
-		for (size_t i = 0; i < lengthof(kinds) && words; i++)
-			good |= strcmp(text, kinds[i]) == 0;
-		if (words ? !good : !is_id(text))
-			return mistake(error, psprintf("\"allowed_mentions.%s\" in action_config has a wrong element", key),
-						   words ? "It takes \"users\", \"roles\" and \"everyone\"."
-						   : "It takes ids as strings, for example [\"123456789012345678\"].");
+		good = ids && is_id(text);
+		for (size_t i = 0; i < lengthof(words) && !ids; i++)
+			good |= strcmp(text, words[i]) == 0;
+		if (!good)
+			return wrong_mentions(key, "has a wrong element",
+								  ids ? "It takes ids as strings, for example [\"123456789012345678\"]."
+								  : "It takes \"users\", \"roles\" and \"everyone\".", error);
 		if (++*n > MAX_MENTIONS)
-			return mistake(error, psprintf("more than %d elements in \"allowed_mentions.%s\"", MAX_MENTIONS, key),
-						   NULL);
+			return wrong_mentions(key, psprintf("has more than %d elements", MAX_MENTIONS), NULL, error);
 	}
 	return true;
+}
+
+/* Does "parse" allow all of these? */
+static bool
+parses(JsonbContainer *allowed, char *kind)
+{
+	JsonbValue	parse;
+	JsonbValue	word = {.type = jbvString};
+
+	word.val.string.val = kind;
+	word.val.string.len = (int) strlen(kind);
+	return getKeyJsonValueFromContainer(allowed, "parse", 5, &parse) != NULL &&
+		parse.type == jbvBinary && JsonContainerIsArray(parse.val.binary.data) &&
+		findJsonbValueFromContainer(parse.val.binary.data, JB_FARRAY, &word) != NULL;
+}
+
+/* A key of "allowed_mentions" with its value; *n is how many it allows. */
+static bool
+check_mention_key(JsonbContainer *allowed, char *key, const JsonbValue *value, int *n,
+				  Mistake *error)
+{
+	*n = 0;
+	if (strcmp(key, "parse") == 0)
+		return check_mentions(value, key, false, n, error);
+	if (strcmp(key, "users") == 0 || strcmp(key, "roles") == 0)
+	{
+		if (!check_mentions(value, key, true, n, error))
+			return false;
+		return *n == 0 || !parses(allowed, key) ||
+			wrong_mentions(key, "is there as well as in \"parse\"",
+						   "Name those that may be mentioned, or allow all of them.", error);
+	}
+	if (strcmp(key, "replied_user") == 0)
+		return value->type == jbvBool || wrong_mentions(key, "must be true or false", NULL, error);
+	return mistake(error, psprintf("unknown key \"%s\" in \"allowed_mentions\"",
+								   quotable(key, (int) strlen(key))),
+				   "It takes parse, users, roles, replied_user.");
 }
 
 /* Whom the message may ping; *any says whether it may ping somebody. */
 static bool
 compile_mentions(Discord *discord, const Jsonb *config, bool *any, Mistake *error)
 {
-	JsonbValue	value;
+	JsonbValue	allowed;
+	JsonbValue	parse;
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	item;
 	JsonbValue	key = {0};
 	char	   *text;
-	bool		has_parse = false;
 
 	*any = false;
 	discord->allowed_mentions = "{\"parse\":[]}";
-	if (!find_setting(config, "allowed_mentions", &value))
+	if (!find_setting(config, "allowed_mentions", &allowed))
 		return true;
-	if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+	if (allowed.type != jbvBinary || !JsonContainerIsObject(allowed.val.binary.data))
 		return mistake(error, "\"allowed_mentions\" in action_config must be a JSON object",
 					   "For example {\"allowed_mentions\": {\"parse\": [\"roles\"]}}.");
-	iterator = JsonbIteratorInit(value.val.binary.data);
+	iterator = JsonbIteratorInit(allowed.val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{
-		char	   *name;
-		JsonbValue	parse;
-		int			n = 0;
+		int			n;
 
 		if (token == WJB_KEY)
 			key = item;
 		if (token != WJB_VALUE)
 			continue;
-		name = pnstrdup(key.val.string.val, key.val.string.len);
-		if (strcmp(name, "parse") == 0)
-		{
-			has_parse = true;
-			if (!check_mentions(&item, name, true, &n, error))
-				return false;
-		}
-		else if (strcmp(name, "users") == 0 || strcmp(name, "roles") == 0)
-		{
-			if (!check_mentions(&item, name, false, &n, error))
-				return false;
-			parse = (JsonbValue) {.type = jbvString, .val.string = {.val = name, .len = (int) strlen(name)}};
-			if (n > 0 &&
-				getKeyJsonValueFromContainer(value.val.binary.data, "parse", 5, &item) != NULL &&
-				item.type == jbvBinary && JsonContainerIsArray(item.val.binary.data) &&
-				findJsonbValueFromContainer(item.val.binary.data, JB_FARRAY, &parse) != NULL)
-				return mistake(error, psprintf("\"allowed_mentions\" in action_config has a list of %s, and \"%s\" in \"parse\"",
-											   name, name),
-							   "Name those that may be mentioned, or allow all of them.");
-		}
-		else if (strcmp(name, "replied_user") != 0)
-			return mistake(error, psprintf("unknown key \"%s\" in \"allowed_mentions\"",
-										   quotable(name, (int) strlen(name))),
-						   "It takes parse, users, roles, replied_user.");
-		else if (item.type != jbvBool)
-			return mistake(error, "\"allowed_mentions.replied_user\" in action_config must be true or false", NULL);
+		if (!check_mention_key(allowed.val.binary.data,
+							   pnstrdup(key.val.string.val, key.val.string.len), &item, &n, error))
+			return false;
 		*any |= n > 0;
 	}
 
-	text = JsonbToCString(NULL, value.val.binary.data, value.val.binary.len);
+	text = JsonbToCString(NULL, allowed.val.binary.data, allowed.val.binary.len);
+	discord->allowed_mentions = text;
+
 	/* Without "parse" nobody else is meant to be mentioned. */
-	if (!has_parse)
-		discord->allowed_mentions = psprintf("{\"parse\":[]%s%s", strlen(text) > 2 ? "," : "", text + 1);
-	else
-		discord->allowed_mentions = text;
+	if (getKeyJsonValueFromContainer(allowed.val.binary.data, "parse", 5, &parse) == NULL)
+		discord->allowed_mentions = psprintf("{\"parse\":[]%s%s", strlen(text) > 2 ? "," : "",
+											 text + 1);
 	return true;
 }
 
@@ -365,7 +386,8 @@ compile_sender(Discord *discord, const Jsonb *config, Mistake *error)
 	if (name != NULL && *name != '\0')
 	{
 		if (strlen(name) > MAX_TEMPLATE_LENGTH)
-			return mistake(error, psprintf("\"username\" is longer than %d bytes", MAX_TEMPLATE_LENGTH), NULL);
+			return mistake(error, psprintf("\"username\" is longer than %d bytes",
+										   MAX_TEMPLATE_LENGTH), NULL);
 		discord->username = template_compile(name, strlen(name), TEMPLATE_TEXT, error);
 		if (discord->username == NULL)
 			return false;
@@ -374,9 +396,11 @@ compile_sender(Discord *discord, const Jsonb *config, Mistake *error)
 			if (is_refused_name(name))
 				return mistake(error, psprintf("\"username\" in action_config cannot be \"%s\"",
 											   quotable(name, (int) strlen(name))),
-							   "Discord takes no names with \"discord\" or \"clyde\" in them, nor \"everyone\" and \"here\".");
+							   "Discord takes no names with \"discord\" or \"clyde\" in them, "
+							   "nor \"everyone\" and \"here\".");
 			if (pg_mbstrlen(name) > DISCORD_MAX_NAME)
-				return mistake(error, psprintf("\"username\" is longer than %d characters", DISCORD_MAX_NAME), NULL);
+				return mistake(error, psprintf("\"username\" is longer than %d characters",
+											   DISCORD_MAX_NAME), NULL);
 		}
 	}
 	if (avatar != NULL && *avatar != '\0')
@@ -392,10 +416,9 @@ static bool
 compile_flags(Discord *discord, const Jsonb *config, Mistake *error)
 {
 	discord->flags = -1;
-	if (!retry_integer(config, "flags", 0, SUPPRESS_EMBEDS | SUPPRESS_NOTIFICATIONS, SUPPRESS_EMBEDS,
-					   &discord->flags, error))
+	if (!retry_integer(config, "flags", 0, SETTABLE_FLAGS, SUPPRESS_EMBEDS, &discord->flags, error))
 		return false;
-	if (discord->flags < 0 || (discord->flags & ~(SUPPRESS_EMBEDS | SUPPRESS_NOTIFICATIONS)) == 0)
+	if (discord->flags < 0 || (discord->flags & ~SETTABLE_FLAGS) == 0)
 		return true;
 	return mistake(error, "\"flags\" in action_config has a flag that webhooks cannot set",
 				   "It takes 4 (no previews of links), 4096 (no notifications), or 4100 for both.");
@@ -411,7 +434,8 @@ compile_edit(Discord *discord, const Jsonb *config, Mistake *error)
 	if (name == NULL)
 		return true;
 	if (*name == '\0' || pg_mbstrlen(name) > MAX_EDIT_NAME)
-		return mistake(error, psprintf("\"edit\" in action_config must have 1 to %d characters", MAX_EDIT_NAME),
+		return mistake(error, psprintf("\"edit\" in action_config must have 1 to %d characters",
+									   MAX_EDIT_NAME),
 					   "It names the message that hooks share, for example {\"edit\": \"live\"}.");
 	discord->action.edits = psprintf("discord webhook %s%s%s: %s", discord->id,
 									 discord->thread ? " thread " : "",
@@ -424,9 +448,12 @@ discord_compile(const Jsonb *config, Mistake *error)
 {
 	Discord    *discord = palloc0(sizeof(Discord));
 	bool		pings;
+	TemplateContext texts;
 
-	if (!compile_mentions(discord, config, &pings, error) ||
-		!compile_content(discord, config, pings ? TEMPLATE_DISCORD_PINGS : TEMPLATE_DISCORD, error) ||
+	if (!compile_mentions(discord, config, &pings, error))
+		return NULL;
+	texts = pings ? TEMPLATE_DISCORD_PINGS : TEMPLATE_DISCORD;
+	if (!compile_content(discord, config, texts, error) ||
 		!compile_thread(discord, config, error) ||
 		!compile_url(discord, config, error) ||
 		!compile_sender(discord, config, error) ||

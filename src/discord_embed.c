@@ -30,7 +30,8 @@
 #define MAX_URL 2048
 #define MAX_CONFIG (16 * 1024)
 
-#define EXAMPLE "{\"embeds\": [{\"title\": \"{{username}} is live\", \"url\": \"https://example.com/{{username}}\"}]}"
+#define EXAMPLE "{\"embeds\": [{\"title\": \"{{username}} is live\", " \
+	"\"url\": \"https://example.com/{{username}}\"}]}"
 
 /* How Discord takes a part. */
 typedef enum PartKind
@@ -282,7 +283,8 @@ compile_field(const Compiling *compiling, Embed *embed, const char *path, const 
 			return unknown_key(path, &key, "name, value, inline", compiling->error);
 	}
 	if (field->name == NULL || field->value == NULL)
-		return mistake(compiling->error, psprintf("\"%s\" has no \"%s\"", path, field->name ? "value" : "name"),
+		return mistake(compiling->error, psprintf("\"%s\" has no \"%s\"", path,
+												  field->name ? "value" : "name"),
 					   "A field has both, for example {\"name\": \"Viewers\", \"value\": \"{{viewer_count}}\"}.");
 	return true;
 }
@@ -413,7 +415,8 @@ discord_embeds_compile(const JsonbValue *value, TemplateContext texts, Mistake *
 			return NULL;
 		}
 		embeds->embeds[embeds->n] = palloc0(sizeof(Embed));
-		if (!compile_embed(&compiling, embeds->embeds[embeds->n], psprintf("embeds.%d", embeds->n), &item))
+		if (!compile_embed(&compiling, embeds->embeds[embeds->n],
+						   psprintf("embeds.%d", embeds->n), &item))
 			return NULL;
 		embeds->n++;
 	}

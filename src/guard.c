@@ -113,6 +113,8 @@ guard_count_invalid(TimestampTz now)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("hooks sends nothing to Discord for %d minutes: it has refused %d requests within as many",
 						WINDOW_MINUTES, MAX_INVALID),
-				 errdetail("Discord bans servers that send it many requests which it answers with 401, 403, 404 or 429."),
-				 errhint("SELECT * FROM hooks.hook_health WHERE last_status IN (401, 403, 404, 429) shows which hooks do.")));
+				 errdetail("Discord bans servers that send it many requests which it answers with "
+						   "401, 403, 404 or 429."),
+				 errhint("SELECT * FROM hooks.hook_health WHERE last_status IN (401, 403, 404, 429) "
+						 "shows which hooks do.")));
 }

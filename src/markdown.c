@@ -22,7 +22,8 @@
 #define SPECIAL_IN_FRONT "#>-+"
 
 /* What an address is made of, as long as it has nothing else of "special". */
-#define URL_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?#@!$&'+,;=%"
+#define URL_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" \
+	"-._~:/?#@!$&'+,;=%"
 
 #define LOOK_BACK 64
 

@@ -121,7 +121,7 @@ free_entry(Entry *entry)
 	pfree(entry);
 }
 
-/* The one of a stream (NULL: any) or message (NULL: any); of several the one that was posted last. */
+/* The one of a stream (NULL: any) or message (NULL: any); of several the last one. */
 static Entry *
 find_entry(const Event *event, const char *name, const char *stream, const char *message)
 {
@@ -220,7 +220,8 @@ posted_open(void)
 	dlist_init(&changes);
 
 	connect_spi();
-	if (SPI_execute("SELECT " COLUMN_LIST " FROM hooks.message ORDER BY posted_at", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT " COLUMN_LIST " FROM hooks.message ORDER BY posted_at",
+					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read messages");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -327,7 +328,8 @@ write_entry(const Posted *posted)
 	{
 		plan = SPI_prepare("INSERT INTO hooks.message (" COLUMN_LIST ")"
 						   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-						   " ON CONFLICT (user_id, name, stream) DO UPDATE SET message_id = excluded.message_id,"
+						   " ON CONFLICT (user_id, name, stream) DO UPDATE"
+						   " SET message_id = excluded.message_id,"
 						   " event_id = excluded.event_id, event_time = excluded.event_time,"
 						   " posted_at = excluded.posted_at, changed_at = excluded.changed_at",
 						   lengthof(types), types);
