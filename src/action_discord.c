@@ -516,6 +516,11 @@ build_body(const Discord *discord, const ActionDelivery *delivery, StringInfo bo
 		nembeds = discord_embeds_render(discord->embeds, occasion, &embeds);
 	if (content == NULL && nembeds == 0)
 		return mistake(error, "message would be empty", NULL);
+	if (delivery->test)
+	{
+		content = psprintf("[Test] %s", content ? content : "");
+		content[pg_mbcharcliplen(content, strlen(content), DISCORD_MAX_CONTENT)] = '\0';
+	}
 
 	if (content != NULL || changes)
 	{

@@ -327,7 +327,8 @@ email_build(const Action *action, const ActionDelivery *delivery, Message *messa
 	add_header(message, mail_mailboxes_line("To", email->to, email->nto));
 	if (email->reply_to.address)
 		add_header(message, mail_mailboxes_line("Reply-To", &email->reply_to, 1));
-	add_header(message, mail_text_line("Subject", render_subject(email, occasion)));
+	add_header(message, mail_text_line("Subject", psprintf("%s%s", delivery->test ? "[Test] " : "",
+														   render_subject(email, occasion))));
 	add_header(message, "Auto-Submitted: auto-generated");
 	add_header(message, "MIME-Version: 1.0");
 	build_bodies(parts, nparts, delivery->id, mail, message);

@@ -1210,6 +1210,15 @@ waiting_for(const Request *request)
 	return "while looking up the host name";
 }
 
+/* How long it could take as far as it came; libcurl may notice a little later. */
+static double
+allowed_seconds(const Request *request)
+{
+	bool		connecting = request->kind == REQUEST_HTTP && !request->sent;
+
+	return (connecting ? Min(request->timeout_ms, hooks_connect_timeout) : request->timeout_ms) / 1e3;
+}
+
 static void
 explain_failure(Request *request, Answer *answer)
 {
@@ -1229,6 +1238,7 @@ explain_failure(Request *request, Answer *answer)
 				 "headers of the answer are larger than %d bytes", MAX_HEADER_BYTES);
 		return;
 	}
+	failure.seconds = Min(failure.seconds, allowed_seconds(request));
 	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
 	failure.os_error = (int) os_error;
 	failure_explain(&failure, answer->reason, sizeof(answer->reason));
@@ -1354,6 +1364,9 @@ transport_end(void)
 		curl_multi_remove_handle(multi, request->easy);
 		give_back(request);
 	}
+	while (mails != NULL)
+		mail_ended(mails, CURLE_ABORTED_BY_CALLBACK);
+	settings++;					/* so that no mail's connection outlives this */
 	while (ended_requests != NULL)
 	{
 		Request    *request = ended_requests;
@@ -1361,6 +1374,8 @@ transport_end(void)
 		ended_requests = request->next;
 		give_back(request);
 	}
+	for (Request *mail = free_requests[REQUEST_MAIL]; mail != NULL; mail = mail->next)
+		mail_disconnect(mail);
 	curl_multi_cleanup(multi);
 	multi = NULL;
 	close(epoll_fd);
