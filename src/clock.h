@@ -54,4 +54,14 @@ clock_was_set_back(int64 *ahead)
 	return by > CLOCK_SLACK ? by : 0;
 }
 
+/*
+ * Was it?  To be asked after times of day were turned into a time to sleep,
+ * which the clock may have been set back in the midst of.
+ */
+static inline bool
+clock_is_behind(int64 ahead)
+{
+	return ahead - clock_ahead() > CLOCK_SLACK;
+}
+
 #endif							/* HOOKS_CLOCK_H */

@@ -300,6 +300,8 @@ hooks_launcher_main(Datum arg)
 		if (set_back > 0)
 			shared_set_back(set_back);
 		timeout = sooner(hooks_enabled ? start_workers() : -1, flood_say_rest(false));
+		if (clock_is_behind(ahead))
+			continue;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, PG_WAIT_EXTENSION);

@@ -714,6 +714,8 @@ wait_for_work(WaitEventSet *set)
 	WaitEvent	events[3];
 	long		timeout = sleep_for();
 
+	if (timeout != 0 && clock_is_behind(ahead))
+		timeout = 0;
 	if (timeout != 0)
 		pgstat_report_activity(STATE_IDLE, NULL);
 	(void) WaitEventSetWait(set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);

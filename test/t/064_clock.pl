@@ -16,12 +16,13 @@ my $file = "$PostgreSQL::Test::Utils::tmp_check/clock_$$";
 my $library = "$file.so";
 my $offset = 0;
 
-# Sets the server's clock.
+# Sets the server's clock; or, with a process, a number of times that it reads the
+# clock, and seconds, has it set by so many once it has.
 sub set_clock
 {
-	($offset) = @_;
+	($offset, my @at) = @_;
 	open my $clock, (-e $file ? '+<' : '+>'), $file or die "could not write $file: $!";
-	syswrite $clock, pack('q', $offset) or die "could not write $file: $!";
+	syswrite $clock, pack('q4', $offset, @at ? @at : (0, 0, 0)) or die "could not write $file: $!";
 	close $clock;
 	return;
 }
@@ -157,6 +158,32 @@ for my $ordering ('none', 'strict')
 	is(scalar(my @all = requests($path)), 2 * $n, "$ordering: each of $n deliveries was attempted twice");
 	is(scalar(keys %{ { map { $_->{headers}{'webhook-id'} => 1 } @all } }), $n, '... each with its own id');
 	is(log_statuses($node, user => $user)->{failure}, $n, '... and logged');
+}
+
+# Whatever the worker is doing when the clock is set back, also when it has
+# found out already how long it may sleep: the next attempt is not forgotten.
+{
+	my $path = '/sequence/500,200/moment';
+	my $late = 0;
+	my $pid = wait_for_worker($node);
+
+	++$user;
+	add_hook($node, user => $user, attempts => 2, url => $receiver->url($path),
+		config => { retry_schedule => [0.2], max_age_seconds => 2592000 });
+	for my $i (1 .. 60)
+	{
+		my $before = server_time();
+
+		set_clock($offset, $pid, $i, -3600);
+		add_event($node, user => $user);
+		wait_until(sub { requests($path) >= 2 * $i - 1 }, 'the first attempt');
+		wait_until(sub { server_time() < $before - 1800 }, 'the clock to be set');
+		$offset -= 3600;
+		$late++ unless eval { wait_until(sub { requests($path) >= 2 * $i }, 'the retry', 20); 1 };
+		last if $late;
+	}
+	is($late, 0, 'set back at any moment: each retry comes when it is due');
+	wait_idle($node);
 }
 
 # An open breaker: it is not open for longer.  After five failures it opens for
