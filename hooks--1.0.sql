@@ -1253,7 +1253,7 @@ BEGIN
 		COMMENT ON COLUMN %1$s.trigger_type IS 'copied from the hook';
 		COMMENT ON COLUMN %1$s.action_type IS 'copied from the hook';
 		COMMENT ON COLUMN %1$s.status IS 'success, failure, skipped_cooldown or skipped_condition';
-		COMMENT ON COLUMN %1$s.error_message IS 'why it failed; NULL for success';
+		COMMENT ON COLUMN %1$s.error_message IS 'why it failed; NULL for success, unless some of it failed';
 		COMMENT ON COLUMN %1$s.executed_at IS 'when the attempt started or the event was skipped';
 		COMMENT ON COLUMN %1$s.duration_ms IS 'what the attempt took; 0 for skips';
 		COMMENT ON COLUMN %1$s.attempt IS 'counts the attempts of one delivery, from 1';
