@@ -66,6 +66,7 @@ OBJS = \
 	src/shared.o \
 	src/sign.o \
 	src/tables.o \
+	src/target.o \
 	src/template.o \
 	src/text.o \
 	src/transport.o \

@@ -60,7 +60,8 @@ CREATE TABLE hooks.queue_0 (
 	refused		pg_catalog.text,
 	new_hooks	pg_catalog.bool NOT NULL DEFAULT false,
 	request		pg_catalog.text,
-	hook_id		pg_catalog.uuid
+	hook_id		pg_catalog.uuid,
+	target		pg_catalog.text
 ) WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);
 
 CREATE TABLE hooks.queue_1 (LIKE hooks.queue_0 INCLUDING DEFAULTS)
@@ -127,7 +128,8 @@ CREATE TABLE hooks.delivery (
 	before			pg_catalog.timestamptz,
 	last_error		pg_catalog.text,
 	last_status		pg_catalog.int4,
-	last_at			pg_catalog.timestamptz
+	last_at			pg_catalog.timestamptz,
+	target			pg_catalog.text
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
 CREATE INDEX delivery_next_at_idx ON hooks.delivery (next_at, id) WHERE next_at IS NOT NULL;
@@ -748,7 +750,7 @@ COMMENT ON FUNCTION hooks.visible_hooks() IS
 	'the hooks that the caller may see';
 
 CREATE VIEW hooks.queued AS
-SELECT q.queued_at, q.event_id, q.user_id, q.event_type, q.request, q.hook_id
+SELECT q.queued_at, q.event_id, q.user_id, q.event_type, q.request, q.hook_id, q.target
 FROM (SELECT * FROM hooks.queue_0
 	  UNION ALL SELECT * FROM hooks.queue_1
 	  UNION ALL SELECT * FROM hooks.queue_2) AS q
@@ -766,13 +768,13 @@ CREATE VIEW hooks.pending WITH (security_barrier) AS
 WITH visible AS MATERIALIZED (SELECT h.id, h.user_id FROM hooks.visible_hooks() AS h)
 SELECT d.id AS delivery_id, d.hook_id, d.user_id, d.event_id, d.event_type AS trigger_type, d.why AS state,
 	   d.attempts, CASE WHEN pg_catalog.isfinite(d.next_at) THEN d.next_at END AS next_attempt_at,
-	   d.last_error, d.last_status, d.last_at AS last_attempt_at, d.queued_at
+	   d.last_error, d.last_status, d.last_at AS last_attempt_at, d.queued_at, d.target
 FROM hooks.delivery AS d
 WHERE d.next_at IS NOT NULL
 	AND d.hook_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.id FROM visible AS v))
 UNION ALL
 SELECT NULL, q.hook_id, q.user_id, q.event_id, q.event_type, pg_catalog.concat_ws(' ', 'queued', q.request),
-	   0, NULL, NULL, NULL, NULL, q.queued_at
+	   0, NULL, NULL, NULL, NULL, q.queued_at, q.target
 FROM hooks.queued AS q
 WHERE q.user_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.user_id FROM visible AS v));
 COMMENT ON VIEW hooks.pending IS
@@ -782,11 +784,13 @@ COMMENT ON COLUMN hooks.pending.delivery_id IS
 COMMENT ON COLUMN hooks.pending.state IS
 	'why it waits: "queued"; "retry", an attempt has failed; "host", its host does not work or takes no more for now; '
 	'"paused"; "resumed", it is about to go on; "replay", it was asked for and is paced';
+COMMENT ON COLUMN hooks.pending.target IS
+	'which of the hook''s destinations, of a hook that has several: a chat platform';
 COMMENT ON COLUMN hooks.pending.next_attempt_at IS 'null: as soon as possible, or, when paused, no time';
 
 CREATE VIEW hooks.dead WITH (security_barrier) AS
 SELECT d.id AS delivery_id, d.hook_id, d.user_id, d.event_id, d.event_type AS trigger_type, d.attempts,
-	   d.last_error, d.last_status, d.last_at AS given_up_at, d.queued_at, d.platform, d.data
+	   d.last_error, d.last_status, d.last_at AS given_up_at, d.queued_at, d.platform, d.data, d.target
 FROM hooks.delivery AS d
 WHERE d.next_at IS NULL
 	AND d.hook_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.id FROM hooks.visible_hooks() AS h));
@@ -1610,11 +1614,12 @@ BEGIN
 			"trigger_type": "text 12", "action_type": "text 15", "status": "text 17",
 			"error_message": "text 500 null", "executed_at": "timestamp", "duration_ms": "integer",
 			"inserted_at": "timestamp"}');
-		SELECT problems || hooks.setup_problems(logs_table, json_object_agg(a.attname, 'integer' ||
-				CASE a.attname WHEN 'response_status' THEN ' null' ELSE '' END ORDER BY a.attnum))
+		SELECT problems || hooks.setup_problems(logs_table, json_object_agg(a.attname,
+				CASE a.attname WHEN 'attempt' THEN 'integer' WHEN 'platform' THEN 'text 7 null'
+					ELSE 'integer null' END ORDER BY a.attnum))
 			INTO problems
 		FROM pg_attribute AS a
-		WHERE a.attrelid = logs_table AND a.attname IN ('attempt', 'response_status') AND NOT a.attisdropped;
+		WHERE a.attrelid = logs_table AND a.attname IN ('attempt', 'response_status', 'platform') AND NOT a.attisdropped;
 		problems := problems || ARRAY(
 			SELECT format('Column "%s" of "%s" is not known to hooks, but can be neither null nor '
 						  'left to a default.', a.attname, logs_table)
@@ -1623,7 +1628,7 @@ BEGIN
 				AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
 				AND a.attname NOT IN ('id', 'hook_id', 'user_id', 'stream_event_id', 'trigger_type',
 					'action_type', 'status', 'error_message', 'executed_at', 'duration_ms', 'inserted_at',
-					'attempt', 'response_status')
+					'attempt', 'response_status', 'platform')
 			ORDER BY a.attnum);
 	END IF;
 	IF problems <> '{}' THEN
@@ -1644,6 +1649,9 @@ BEGIN
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = logs_table AND attname = 'response_status') THEN
 		EXECUTE format('ALTER TABLE %s ADD response_status integer', logs_table);
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = logs_table AND attname = 'platform') THEN
+		EXECUTE format('ALTER TABLE %s ADD platform text', logs_table);
 	END IF;
 
 	-- Who wants this event; a user's hooks, oldest first; a user's log; a hook's log;

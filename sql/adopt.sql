@@ -99,7 +99,7 @@ TABLE before_columns EXCEPT TABLE table_columns;
 TABLE before_objects EXCEPT TABLE table_objects;
 -- The rows are as they were.
 SELECT count(*) FROM (TABLE before_hooks EXCEPT TABLE regress_app.stream_hooks) AS changed;
-ALTER TABLE before_logs ADD attempt integer DEFAULT 1, ADD response_status integer;
+ALTER TABLE before_logs ADD attempt integer DEFAULT 1, ADD response_status integer, ADD platform text;
 SELECT count(*) FROM (TABLE before_logs EXCEPT TABLE regress_app.stream_hook_logs) AS changed;
 -- No member of the extension
 SELECT objid::regclass FROM pg_depend

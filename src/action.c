@@ -150,6 +150,27 @@ action_compile(const char *type_name, const Jsonb *config, Mistake *error)
 }
 
 /* ----------
+ * Destinations
+ * ----------
+ */
+
+int
+action_targets(const Action *action, uint32 connected, const char *targets[ACTION_MAX_TARGETS],
+			   Mistake *error)
+{
+	if (action->type->targets != NULL)
+		return action->type->targets(action, connected, targets, error);
+	targets[0] = NULL;
+	return 1;
+}
+
+const char *
+action_host(const Action *action, const char *target)
+{
+	return action->type->host != NULL ? action->type->host(action, target) : action->host;
+}
+
+/* ----------
  * Outcomes
  * ----------
  */

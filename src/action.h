@@ -18,6 +18,9 @@
 #include "mistake.h"
 #include "retry.h"
 
+/* The most destinations that one hook delivers an event to. */
+#define ACTION_MAX_TARGETS 4
+
 #define ACTION_TYPE_NAMES "webhook, discord_message, chat_message, email"
 
 /* What an action may say about the delivery it makes a message for. */
@@ -101,6 +104,18 @@ typedef struct ActionType
 	/* Judge an answer; the hook may have changed meanwhile.  The outcome is zeroed. */
 	void		(*judge) (const ActionDelivery *delivery, const Answer *answer,
 						  const RetryPolicy *policy, Outcome *outcome);
+
+	/*
+	 * The destinations of a hook that has several, each a delivery of its own.
+	 * "connected" says which ones its user has (chat_platform.h).  Returns how
+	 * many; 0, with *error filled in, when there is none.  NULL: there is one,
+	 * which has no name.
+	 */
+	int			(*targets) (const Action *action, uint32 connected,
+							const char *targets[ACTION_MAX_TARGETS], Mistake *error);
+
+	/* The host of one of them, "example.com:443". */
+	const char *(*host) (const Action *action, const char *target);
 } ActionType;
 
 /* The type of that name, or NULL. */
@@ -130,6 +145,11 @@ extern bool email_build(const Action *action, const ActionDelivery *delivery,
 						Message *message, Mistake *error);
 extern void email_judge(const ActionDelivery *delivery, const Answer *answer,
 						const RetryPolicy *policy, Outcome *outcome);
+
+/* The destinations of a hook, and where they are; NULL names the only one. */
+extern int	action_targets(const Action *action, uint32 connected,
+						   const char *targets[ACTION_MAX_TARGETS], Mistake *error);
+extern const char *action_host(const Action *action, const char *target);
 
 /* Judge an answer as HTTP means it. */
 extern void action_judge(const ActionDelivery *delivery, const Answer *answer,

@@ -23,6 +23,7 @@
 
 #include "aside.h"
 #include "settings.h"
+#include "target.h"
 
 /* Rows of deliveries that were given up, deleted at once. */
 #define RETAIN_BATCH 2000
@@ -97,12 +98,13 @@ enum
 	COLUMN_LAST_ERROR,
 	COLUMN_LAST_STATUS,
 	COLUMN_LAST_AT,
+	COLUMN_TARGET,
 	COLUMNS
 };
 
 #define COLUMN_LIST \
 	"id, hook_id, user_id, event_id, event_type, event_time, platform, data, queued_at, why, next_at," \
-	" place, attempts, perhaps_sent, replay, taken, before, last_error, last_status, last_at"
+	" place, attempts, perhaps_sent, replay, taken, before, last_error, last_status, last_at, target"
 
 static const Oid column_arrays[COLUMNS] = {
 	[COLUMN_ID] = UUIDARRAYOID,
@@ -125,6 +127,7 @@ static const Oid column_arrays[COLUMNS] = {
 	[COLUMN_LAST_ERROR] = TEXTARRAYOID,
 	[COLUMN_LAST_STATUS] = INT4ARRAYOID,
 	[COLUMN_LAST_AT] = TIMESTAMPTZARRAYOID,
+	[COLUMN_TARGET] = TEXTARRAYOID,
 };
 
 static Datum
@@ -205,6 +208,9 @@ change_value(const Change *change, int column, bool *isnull)
 		case COLUMN_LAST_AT:
 			*isnull = TIMESTAMP_IS_NOBEGIN(aside->last_at);
 			return TimestampTzGetDatum(aside->last_at);
+		case COLUMN_TARGET:
+			*isnull = aside->target == NULL;
+			return text_datum(aside->target);
 	}
 	pg_unreachable();
 }
@@ -262,6 +268,9 @@ row_aside(const Row *row, Aside *aside)
 		aside->error = TextDatumGetCString(row->values[COLUMN_LAST_ERROR]);
 	if (!row->nulls[COLUMN_LAST_STATUS])
 		aside->status = DatumGetInt32(row->values[COLUMN_LAST_STATUS]);
+	if (!row->nulls[COLUMN_TARGET] &&
+		(aside->target = target_name(TextDatumGetCString(row->values[COLUMN_TARGET]))) == NULL)
+		return false;
 	return why_parse(TextDatumGetCString(row->values[COLUMN_WHY]), &aside->why);
 }
 
@@ -498,7 +507,8 @@ write_puts(Change **list, int n)
 				" pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
 				" pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14),"
 				" pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17),"
-				" pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20)) r"
+				" pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
+				" pg_catalog.unnest($21)) r"
 				" ON CONFLICT (id) DO UPDATE SET queued_at = excluded.queued_at,"
 				" why = excluded.why, next_at = excluded.next_at, place = excluded.place,"
 				" attempts = excluded.attempts, perhaps_sent = excluded.perhaps_sent,"

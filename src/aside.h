@@ -36,6 +36,7 @@ typedef struct Aside
 {
 	pg_uuid_t	id;
 	pg_uuid_t	hook_id;
+	const char *target;			/* which of the hook's destinations; NULL: the only one */
 	AsideWhy	why;
 	TimestampTz next_at;		/* DT_NOEND: no time is known */
 	int64		place;			/* that it keeps in its hook's lane; -1: none */
@@ -57,7 +58,7 @@ extern void aside_open(void (*count) (const pg_uuid_t *user, int n),
 					   void (*keep) (const pg_uuid_t *hook, const int64 *places, int n,
 									 TimestampTz first_at));
 
-/* Have a delivery entered, or changed, or taken out; copies what it needs. */
+/* Have a delivery entered, or changed, or taken out; copies what it needs, but for the target. */
 extern void aside_put(const Aside *aside, const QueuedEvent *event);
 extern void aside_remove(const pg_uuid_t *id);
 

@@ -56,6 +56,7 @@
 #include "settings.h"
 #include "shared.h"
 #include "tables.h"
+#include "target.h"
 
 /* Which row of the queue: transaction, and number in it. */
 typedef struct RowKey
@@ -672,6 +673,8 @@ make_event(HeapTuple tuple, TupleDesc desc, const QueuePlace *place)
 		queued->request = queue_request_parse(TextDatumGetCString(values[Anum_queue_request - 1]));
 	if (!nulls[Anum_queue_hook_id - 1])
 		queued->hook_id = *DatumGetUUIDP(values[Anum_queue_hook_id - 1]);
+	if (!nulls[Anum_queue_target - 1])
+		queued->target = target_name(TextDatumGetCString(values[Anum_queue_target - 1]));
 	return queued;
 }
 

@@ -40,6 +40,7 @@ typedef struct QueuedEvent
 	TimestampTz queued_at;
 	QueueRequest request;
 	pg_uuid_t	hook_id;		/* of a request */
+	const char *target;			/* … a constant of target.h; NULL: none */
 	const char *refused;		/* why it can only fail, or NULL */
 	bool		new_hooks;		/* its transaction changed hooks as well */
 	Size		size;

@@ -33,6 +33,7 @@
 #include "schedule.h"
 #include "settings.h"
 #include "shared.h"
+#include "target.h"
 #include "transport.h"
 #include "underway.h"
 
@@ -147,9 +148,16 @@ delivery_show(void)
  * ----------
  */
 
+/* An error that says which of the hook's destinations it is about. */
+static const char *
+named(const char *target, const char *error)
+{
+	return target && error ? psprintf("%s: %s", target, error) : error;
+}
+
 static void
-write_log(const Hook *hook, const QueuedEvent *event, LogStatus status, const char *error,
-		  TimestampTz at, int attempt)
+write_log(const Hook *hook, const QueuedEvent *event, const char *target, LogStatus status,
+		  const char *error, TimestampTz at, int attempt)
 {
 	LogRow		row = {
 		.hook_id = hook->id,
@@ -158,9 +166,10 @@ write_log(const Hook *hook, const QueuedEvent *event, LogStatus status, const ch
 		.trigger_type = hook->type,
 		.action_type = hook->action_name,
 		.status = status,
-		.error = error,
+		.error = named(target, error),
 		.executed_at = at,
-		.attempt = attempt
+		.attempt = attempt,
+		.platform = target
 	};
 
 	log_add(&row);
@@ -172,14 +181,14 @@ delivery_skip(const Hook *hook, const QueuedEvent *event, bool cooldown, Timesta
 	shared_count(slot, cooldown ? STAT_SKIPPED_COOLDOWN : STAT_SKIPPED_CONDITION, 1);
 	if (hooks_log_skips == LOG_SKIPS_ALL ||
 		(hooks_log_skips == LOG_SKIPS_COOLDOWN && cooldown))
-		write_log(hook, event, cooldown ? LOG_SKIPPED_COOLDOWN : LOG_SKIPPED_CONDITION, NULL, now, 1);
+		write_log(hook, event, NULL, cooldown ? LOG_SKIPPED_COOLDOWN : LOG_SKIPPED_CONDITION, NULL, now, 1);
 }
 
 void
 delivery_refuse(const Hook *hook, const QueuedEvent *event, const char *error, TimestampTz now)
 {
 	shared_count(slot, STAT_FAILED, 1);
-	write_log(hook, event, LOG_FAILURE, error, now, 1);
+	write_log(hook, event, NULL, LOG_FAILURE, error, now, 1);
 }
 
 /* ----------
@@ -206,7 +215,7 @@ release(Delivery *delivery)
 
 	Assert(delivery->scheduled.state == SCHEDULE_OUT);
 	if (event->place.table >= 0 && event->open > 1)
-		backlog_done_hook(event, &hook->id);
+		backlog_done_hook(event, delivery->kept.target ? &delivery->kept.id : &hook->id);
 	backlog_close(event);
 	dlist_delete(&delivery->hook_link);
 	if (delivery->kept.error)
@@ -242,11 +251,14 @@ put_aside(Delivery *delivery, AsideWhy why, TimestampTz until)
 	release(delivery);
 }
 
-/* When nothing has arrived, the hook may fire again. */
+/* When nothing has arrived, anywhere, the hook may fire again. */
 static void
-give_back(Hook *hook, const Aside *kept)
+give_back(Hook *hook, const QueuedEvent *event, const Aside *kept)
 {
-	if (!kept->perhaps_sent && !TIMESTAMP_IS_NOBEGIN(kept->taken) &&
+	bool		nothing = kept->target && !kept->replay
+		? target_end(&hook->id, &event->event.id, kept->perhaps_sent) : !kept->perhaps_sent;
+
+	if (nothing && !TIMESTAMP_IS_NOBEGIN(kept->taken) &&
 		!(hook->action && hook->action->keep_cooldown))
 		hook_give_back(hook, kept->taken, kept->before);
 }
@@ -271,7 +283,7 @@ give_up(Delivery *delivery)
 		release(delivery);
 		return;
 	}
-	give_back(delivery->hook, &delivery->kept);
+	give_back(delivery->hook, delivery->event, &delivery->kept);
 	if (delivery->in_table)
 		hook_write_soon(delivery->hook);	/* nobody can return it later */
 	put_aside(delivery, ASIDE_GIVEN_UP, DT_NOEND);
@@ -284,10 +296,11 @@ fail_unsent(Delivery *delivery, const char *error)
 	TimestampTz now = GetCurrentTimestamp();
 
 	shared_count(slot, STAT_FAILED, 1);
-	write_log(delivery->hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
+	write_log(delivery->hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
+			  delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
 	if (!delivery->blameless)
-		health_result(delivery->hook, error, 0, true, now);
+		health_result(delivery->hook, named(delivery->kept.target, error), 0, true, now);
 	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 	give_up(delivery);
 }
@@ -298,31 +311,31 @@ fail_unsent(Delivery *delivery, const char *error)
  */
 
 static pg_uuid_t
-delivery_id(const pg_uuid_t *hook, const QueuedEvent *event)
+delivery_id(const pg_uuid_t *hook, const QueuedEvent *event, const char *target)
 {
 	ResourceOwner previous = CurrentResourceOwner;
 	Occasion	occasion = {&event->event, *hook, NULL};
 	pg_uuid_t	id;
 
 	CurrentResourceOwner = owner;
-	id = occasion_delivery_id(&occasion);
+	id = occasion_delivery_id(&occasion, target);
 	CurrentResourceOwner = previous;
 	return id;
 }
 
 /*
- * What the hook shares its rate limits with: those of a host are usually its
- * user's own.  Nobody outside can make out two that collide.
+ * What the hook shares its rate limits with: those of a host, or of a platform
+ * where the user has an account, are usually its user's own.  Nobody outside can make out two that collide.
  */
 static uint64
-destination_of(const Hook *hook)
+destination_of(const Hook *hook, const char *target)
 {
 	const Action *action = hook->action;
-	const char *name = action->destination ? action->destination : action->host;
+	const char *name = target ? target : action->destination ? action->destination : action->host;
 	uint64		destination = hash_bytes_extended((const unsigned char *) name, strlen(name),
 												  destination_seed);
 
-	if (action->destination == NULL)
+	if (target != NULL || action->destination == NULL)
 		destination = hash_combine64(destination,
 									 hash_bytes_extended(hook->user_id.data, UUID_LEN,
 														 destination_seed));
@@ -388,8 +401,8 @@ enter(Delivery *delivery, bool was_aside)
 		.user = &delivery->event->event.user_id,
 		.lane = &hook->lane,
 		.type = delivery->event->event.type,
-		.host = hook->action->host,
-		.destination = destination_of(hook),
+		.host = action_host(hook->action, kept->target),
+		.destination = destination_of(hook, kept->target),
 		.told = hook->action->destination != NULL,
 		.series = series_of(hook),
 		.size = delivery->event->data_size,
@@ -406,12 +419,13 @@ enter(Delivery *delivery, bool was_aside)
 }
 
 void
-delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked)
+delivery_add(Hook *hook, QueuedEvent *event, const char *target, TimestampTz before, bool marked)
 {
 	Delivery   *delivery = make(hook, event);
 
 	event->open++;
-	delivery->kept.id = delivery_id(&hook->id, event);
+	delivery->kept.id = delivery_id(&hook->id, event, target);
+	delivery->kept.target = target;
 	delivery->kept.hook_id = hook->id;
 	delivery->kept.taken = hook->last_admitted;
 	delivery->kept.before = before;
@@ -420,8 +434,19 @@ delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked)
 	enter(delivery, false);
 }
 
+bool
+delivery_was_done(const Hook *hook, const QueuedEvent *event, const char *target)
+{
+	pg_uuid_t	id;
+
+	if (event->place.acked == NULL || target == NULL)
+		return false;
+	id = delivery_id(&hook->id, event, target);
+	return backlog_was_done(event, &id);
+}
+
 static Delivery *
-find_delivery(Hook *hook, const pg_uuid_t *event_id)
+find_delivery(Hook *hook, const pg_uuid_t *event_id, const char *target)
 {
 	dlist_iter	iter;
 
@@ -429,7 +454,9 @@ find_delivery(Hook *hook, const pg_uuid_t *event_id)
 	{
 		Delivery   *delivery = dlist_container(Delivery, hook_link, iter.cur);
 
-		if (memcmp(&delivery->event->event.id, event_id, UUID_LEN) == 0)
+		/* Targets are constants. */
+		if (delivery->kept.target == target &&
+			memcmp(&delivery->event->event.id, event_id, UUID_LEN) == 0)
 			return delivery;
 	}
 	return NULL;
@@ -451,7 +478,7 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 	Delivery   *delivery;
 
 	backlog_begin(event);
-	if (hook != NULL && find_delivery(hook, &event->event.id) != NULL)
+	if (hook != NULL && find_delivery(hook, &event->event.id, aside->target) != NULL)
 	{
 		backlog_close(event);	/* it is here already */
 		return;
@@ -468,10 +495,10 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 		{
 			/* It is enabled, but cannot do this. */
 			shared_count(slot, STAT_FAILED, 1);
-			write_log(hook, event, LOG_FAILURE,
+			write_log(hook, event, kept.target, LOG_FAILURE,
 					  hook->mistake ? hook->mistake : "hook has another trigger_type now",
 					  kept.last_at, kept.attempts + 1);
-			give_back(hook, &kept);
+			give_back(hook, event, &kept);
 		}
 		else
 			forget_places(&kept.hook_id);
@@ -498,13 +525,13 @@ hurry(Hook *hook)
 }
 
 void
-delivery_replay(Hook *hook, const QueuedEvent *event)
+delivery_replay(Hook *hook, const QueuedEvent *event, const char *target)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	QueuedEvent copy = *event;
 	Aside		kept;
-	Delivery   *delivery = find_delivery(hook, &event->event.id);
-	pg_uuid_t	id = delivery_id(&hook->id, event);
+	Delivery   *delivery = find_delivery(hook, &event->event.id, target);
+	pg_uuid_t	id = delivery_id(&hook->id, event, target);
 	int64		place = -1;
 
 	if (delivery != NULL)
@@ -522,6 +549,7 @@ delivery_replay(Hook *hook, const QueuedEvent *event)
 	{
 		.id = id,
 		.hook_id = hook->id,
+		.target = target,
 		.why = ASIDE_REPLAY,
 		.next_at = next_replay,
 		.place = place,
@@ -566,11 +594,11 @@ cancel(Delivery *delivery)
 	TimestampTz now = GetCurrentTimestamp();
 
 	shared_count(slot, STAT_FAILED, 1);
-	write_log(delivery->hook, delivery->event, LOG_FAILURE, CANCELLED, now,
+	write_log(delivery->hook, delivery->event, delivery->kept.target, LOG_FAILURE, CANCELLED, now,
 			  delivery->kept.attempts + 1);
 	if (delivery->scheduled.state == SCHEDULE_READY)
 		schedule_withdraw(schedule, &delivery->scheduled);
-	give_back(delivery->hook, &delivery->kept);
+	give_back(delivery->hook, delivery->event, &delivery->kept);
 	if (delivery->in_table)
 		aside_remove(&delivery->kept.id);
 	release(delivery);
@@ -580,8 +608,8 @@ void
 delivery_cancel(const QueuedEvent *request)
 {
 	Hook	   *hook = hook_find(&request->event.user_id, &request->hook_id);
-	Delivery   *delivery = hook ? find_delivery(hook, &request->event.id) : NULL;
-	pg_uuid_t	id = delivery_id(&request->hook_id, request);
+	Delivery   *delivery = hook ? find_delivery(hook, &request->event.id, request->target) : NULL;
+	pg_uuid_t	id = delivery_id(&request->hook_id, request, request->target);
 	Aside		kept;
 
 	if (hook != NULL)
@@ -595,8 +623,9 @@ delivery_cancel(const QueuedEvent *request)
 		if (hook != NULL)
 		{
 			shared_count(slot, STAT_FAILED, 1);
-			write_log(hook, request, LOG_FAILURE, CANCELLED, GetCurrentTimestamp(), kept.attempts + 1);
-			give_back(hook, &kept);
+			write_log(hook, request, kept.target, LOG_FAILURE, CANCELLED, GetCurrentTimestamp(),
+					  kept.attempts + 1);
+			give_back(hook, request, &kept);
 		}
 		lose_aside(hook, &kept, request);
 		aside_remove(&id);
@@ -620,6 +649,7 @@ as_action(const Delivery *delivery)
 	{
 		.occasion = {&delivery->event->event, hook->id, hook->name},
 		.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id))),
+		.target = delivery->kept.target,
 		.now = delivery->started_at,
 		.edits = delivery->edits
 	};
@@ -822,7 +852,7 @@ take_turn(Delivery *delivery)
 			give_up(delivery);
 			return;
 		}
-		give_back(delivery->hook, &delivery->kept);
+		give_back(delivery->hook, delivery->event, &delivery->kept);
 		release(delivery);
 	}
 	else if (hook->mistake)
@@ -866,7 +896,8 @@ step_aside(Delivery *delivery, TimestampTz until)
 	}
 	error = expired(hook);
 	shared_count(slot, STAT_FAILED, 1);
-	write_log(hook, delivery->event, LOG_FAILURE, error, now, delivery->kept.attempts + 1);
+	write_log(hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
+			  delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
 	schedule_lose_aside(schedule, &hook->user_id,
 						delivery->scheduled.keeps_place ? &hook->lane : NULL,
@@ -920,7 +951,8 @@ log_attempt(const Delivery *delivery, const Answer *answer, const Outcome *outco
 		.trigger_type = delivery->event->event.type,
 		.action_type = delivery->type->name,
 		.status = outcome->class == OUTCOME_SUCCESS ? LOG_SUCCESS : LOG_FAILURE,
-		.error = outcome->error ? outcome->error : outcome->note,
+		.error = named(delivery->kept.target, outcome->error ? outcome->error : outcome->note),
+		.platform = delivery->kept.target,
 		.executed_at = delivery->started_at,
 		.duration_ms = (int) ((answer->duration_us + 500) / 1000),
 		.attempt = delivery->kept.attempts + 1,
@@ -1049,7 +1081,8 @@ take_answer(Delivery *delivery, const Answer *answer)
 	learn(delivery, answer, &outcome, now);
 	remember_message(delivery, &outcome, now);
 	if (!outcome.uncounted && !outcome.blameless)
-		health_result(hook, outcome.error, outcome.status, TIMESTAMP_IS_NOEND(next), now);
+		health_result(hook, named(kept->target, outcome.error), outcome.status,
+					  TIMESTAMP_IS_NOEND(next), now);
 	if (outcome.disable)
 		health_disable(hook, psprintf("its destination wants no more: %s",
 									  outcome.error ? outcome.error : "webhook-delivery: disable"), now);
@@ -1064,6 +1097,8 @@ take_answer(Delivery *delivery, const Answer *answer)
 		give_up(delivery);
 	else
 	{
+		if (kept->target != NULL && !kept->replay)
+			(void) target_end(&hook->id, &delivery->event->event.id, true);
 		if (delivery->in_table)
 			aside_remove(&kept->id);
 		release(delivery);
@@ -1113,6 +1148,7 @@ void
 delivery_forget(TimestampTz now)
 {
 	schedule_forget(schedule, now);
+	target_forget(now);
 }
 
 int

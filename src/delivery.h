@@ -29,12 +29,17 @@ extern void delivery_refuse(const Hook *hook, const QueuedEvent *event, const ch
 
 /*
  * The hook fires for the event.  "before" is when it had been admitted before,
- * "marked" says that this admission is on record.
+ * "marked" says that this admission is on record.  A hook with several
+ * destinations makes a delivery for each, with its name as the target.
  */
-extern void delivery_add(Hook *hook, QueuedEvent *event, TimestampTz before, bool marked);
+extern void delivery_add(Hook *hook, QueuedEvent *event, const char *target, TimestampTz before,
+						 bool marked);
 
 /* The hook is to deliver the event once more, because somebody asks for it.  Needs a transaction. */
-extern void delivery_replay(Hook *hook, const QueuedEvent *event);
+extern void delivery_replay(Hook *hook, const QueuedEvent *event, const char *target);
+
+/* Of an event that was read again after a restart: was this part of it done before? */
+extern bool delivery_was_done(const Hook *hook, const QueuedEvent *event, const char *target);
 
 /* A delivery that was aside is there again; owns the event.  "hook" is NULL when it is gone. */
 extern void delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event);

@@ -26,6 +26,7 @@
 #include "hook.h"
 #include "parking.h"
 #include "shared.h"
+#include "target.h"
 
 /* What was taken and not matched yet. */
 typedef struct Taken
@@ -152,6 +153,23 @@ wants(const Hook *hook, const QueuedEvent *event)
 	return fires;
 }
 
+/* … to one of the hook's destinations, or to all. */
+static void
+replay_hook(const UserHooks *user, Hook *hook, const QueuedEvent *event)
+{
+	const char *targets[ACTION_MAX_TARGETS];
+	Mistake		error = {0};
+	int			n = action_targets(hook->action, user->connected, targets, &error);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (event->target == NULL || event->target == targets[i])
+			delivery_replay(hook, event, targets[i]);
+	}
+	if (n == 0)
+		delivery_refuse(hook, event, error.message, GetCurrentTimestamp());
+}
+
 /* Have the hooks that would fire for the event do so again; or the one that is named. */
 static void
 replay(const QueuedEvent *event)
@@ -169,7 +187,7 @@ replay(const QueuedEvent *event)
 			continue;
 		if (event->request == QUEUE_REPLAY && !wants(hook, event))
 			continue;
-		delivery_replay(hook, event);
+		replay_hook(user, hook, event);
 	}
 }
 
@@ -180,7 +198,7 @@ cancel(const QueuedEvent *request)
 	delivery_cancel(request);
 	for (int i = 0; i < ntaken; i++)
 	{
-		if (taken[i].back &&
+		if (taken[i].back && taken[i].aside.target == request->target &&
 			memcmp(&taken[i].aside.hook_id, &request->hook_id, UUID_LEN) == 0 &&
 			memcmp(&taken[i].event->event.id, &request->event.id, UUID_LEN) == 0)
 			taken[i].cancelled = true;
@@ -248,14 +266,47 @@ dispatch_prepare(void)
  * ----------
  */
 
-/* Decide what a hook does about an event; true when that makes a delivery. */
+/* A delivery to each of the hook's destinations; false when there is none left. */
 static bool
-match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
+add_deliveries(Hook *hook, QueuedEvent *event, const char **targets, int ntargets, int ndone,
+			   TimestampTz before, bool admitted, TimestampTz now)
+{
+	int			n = 0;
+
+	for (int i = 0; i < ntargets; i++)
+	{
+		if (!delivery_was_done(hook, event, targets[i]))
+			targets[n++] = targets[i];
+	}
+	if (n > 0 && targets[0] != NULL)
+		target_begin(&hook->id, &event->event.id, n, ndone > 0, now);
+	for (int i = 0; i < n; i++)
+		delivery_add(hook, event, targets[i], before, admitted);
+	return n > 0;
+}
+
+/*
+ * Decide what a hook does about an event; true when that makes a delivery.  What
+ * was admitted before a restart is, and of its deliveries those are left that
+ * were not done.
+ */
+static bool
+match_hook(const UserHooks *user, Hook *hook, QueuedEvent *event, TimestampTz now)
 {
 	const char *why = event->refused ? event->refused : hook->mistake;
 	TimestampTz before = hook->last_admitted;
 	bool		admitted = backlog_was_admitted(event, &hook->id);
 	Occasion	occasion = {&event->event, hook->id, hook->name};
+	const char *targets[ACTION_MAX_TARGETS];
+	int			ntargets = 0;
+	int			ndone = 0;
+	Mistake		error = {0};
+
+	if (why == NULL)
+		ntargets = action_targets(hook->action, user->connected, targets, &error);
+	for (int i = 0; i < TARGETS; i++)
+		ndone += delivery_was_done(hook, event, target_names[i]) ? 1 : 0;
+	admitted = admitted || ndone > 0;
 
 	if (why != NULL)
 		delivery_refuse(hook, event, why, now);
@@ -263,26 +314,25 @@ match_hook(Hook *hook, QueuedEvent *event, TimestampTz now)
 		delivery_skip(hook, event, false, now);
 	else if (hook->action->type->build == NULL)
 		delivery_refuse(hook, event, action_not_performed(hook->action_name), now);
+	else if (ntargets == 0 && ndone == 0)
+		delivery_refuse(hook, event, error.message, now);
 	else if (!admitted && !hook_admit(hook, now))
 		delivery_skip(hook, event, true, now);
 	else
-	{
-		delivery_add(hook, event, before, admitted);
-		return true;
-	}
+		return add_deliveries(hook, event, targets, ntargets, ndone, before, admitted, now);
 	return false;
 }
 
 /* The same, with errors turned into this hook's failure. */
 static bool
-match_hook_safely(Hook *hook, QueuedEvent *event, TimestampTz now)
+match_hook_safely(const UserHooks *user, Hook *hook, QueuedEvent *event, TimestampTz now)
 {
 	volatile bool delivers = false;
 	MemoryContext previous = MemoryContextSwitchTo(scratch);
 
 	PG_TRY();
 	{
-		delivers = match_hook(hook, event, now);
+		delivers = match_hook(user, hook, event, now);
 	}
 	PG_CATCH();
 	{
@@ -319,7 +369,7 @@ match_event(QueuedEvent *event)
 			if (!hook->enabled || hook->type != event->event.type ||
 				backlog_was_done(event, &hook->id))
 				continue;
-			if (!match_hook_safely(hook, event, now))
+			if (!match_hook_safely(user, hook, event, now))
 				decided[ndecided++] = &hook->id;
 		}
 

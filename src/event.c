@@ -186,7 +186,7 @@ occasion_draw(const Occasion *occasion, uint32 salt)
 }
 
 pg_uuid_t
-occasion_delivery_id(const Occasion *occasion)
+occasion_delivery_id(const Occasion *occasion, const char *target)
 {
 	uint8		digest[SHA1_DIGEST_LENGTH];
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA1);
@@ -195,6 +195,8 @@ occasion_delivery_id(const Occasion *occasion)
 	if (pg_cryptohash_init(context) < 0 ||
 		pg_cryptohash_update(context, occasion->hook_id.data, UUID_LEN) < 0 ||
 		pg_cryptohash_update(context, occasion->event->id.data, UUID_LEN) < 0 ||
+		(target != NULL &&
+		 pg_cryptohash_update(context, (const uint8 *) target, strlen(target)) < 0) ||
 		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
 		elog(ERROR, "could not compute SHA1: %s", pg_cryptohash_error(context));
 	pg_cryptohash_free(context);

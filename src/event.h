@@ -84,10 +84,11 @@ extern pg_tz *time_zone_find(const char *name, int len);
 extern double occasion_draw(const Occasion *occasion, uint32 salt);
 
 /*
- * The id of what the hook delivers for the event: a UUID version 5 of the
- * event's id in the hook's namespace, hence the same on every attempt and
+ * The id of what the hook delivers for the event, to a target if it has
+ * several (NULL: it has one): a UUID version 5 of the event's id, and the
+ * target's name, in the hook's namespace, hence the same on every attempt and
  * after every restart.
  */
-extern pg_uuid_t occasion_delivery_id(const Occasion *occasion);
+extern pg_uuid_t occasion_delivery_id(const Occasion *occasion, const char *target);
 
 #endif							/* HOOKS_EVENT_H */

@@ -389,6 +389,7 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 		old = *user;
 	else
 		user->used_at = 0;
+	user->connected = 0;
 	for (int i = 0; i < old.nhooks; i++)
 		old.hooks[i]->enabled = old.hooks[i]->listed = false;
 

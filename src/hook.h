@@ -54,6 +54,7 @@ typedef struct UserHooks
 	pg_uuid_t	user_id;		/* key */
 	uint64		version;		/* of all hooks, when these were loaded */
 	TimestampTz used_at;
+	uint32		connected;		/* where the user has accounts: bit i for target_names[i] */
 	int			nhooks;
 	Hook	  **hooks;			/* oldest first */
 	char		status;			/* for simplehash */

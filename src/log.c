@@ -135,14 +135,15 @@ log_take_lost(void)
  * ----------
  */
 
-#define INSERT_COLUMNS 12
+#define INSERT_COLUMNS 13
 
 static bool
 prepare_plan(void)
 {
 	static Oid	types[INSERT_COLUMNS] = {
 		UUIDARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, UUIDARRAYOID
+		TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, UUIDARRAYOID,
+		TEXTARRAYOID
 	};
 	Oid			table = tables_logs();
 
@@ -156,17 +157,18 @@ prepare_plan(void)
 	insert_plan = NULL;
 	insert_plan = SPI_prepare(psprintf("INSERT INTO %s (id, hook_id, user_id, stream_event_id,"
 									   " trigger_type, action_type, status, error_message,"
-									   " executed_at, duration_ms, inserted_at, attempt, response_status)"
+									   " executed_at, duration_ms, inserted_at, attempt, response_status,"
+									   " platform)"
 									   " SELECT r.id, r.hook_id, r.user_id,"
 									   " r.event_id, r.trigger_type, r.action_type, r.status, r.error,"
-									   " %s, r.duration_ms, %s, r.attempt, r.response_status"
+									   " %s, r.duration_ms, %s, r.attempt, r.response_status, r.platform"
 									   " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
 									   " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
 									   " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 									   " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
-									   " pg_catalog.unnest($12))"
+									   " pg_catalog.unnest($12), pg_catalog.unnest($13))"
 									   " r(hook_id, user_id, event_id, trigger_type, action_type, status,"
-									   " error, executed_at, duration_ms, attempt, response_status, id)",
+									   " error, executed_at, duration_ms, attempt, response_status, id, platform)",
 									   tables_name(table),
 									   tables_timestamptz_as_time(table, "executed_at", "r.executed_at"),
 									   tables_timestamptz_as_time(table, "inserted_at",
@@ -273,6 +275,13 @@ insert_rows(const LogRow *list, int n)
 	arguments[10] = int_array(values, nulls, n);
 	EACH(UUIDPGetDatum(&ids[i]));
 	arguments[11] = uuid_array(values, n);
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = list[i].platform == NULL;
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(list[i].platform);
+	}
+	arguments[12] = PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower_bound,
+													   TEXTOID, -1, false, TYPALIGN_INT));
 #undef EACH
 
 	if (SPI_execute_plan(insert_plan, arguments, NULL, false, 0) != SPI_OK_INSERT)

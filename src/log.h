@@ -31,6 +31,7 @@ typedef struct LogRow
 	int			duration_ms;
 	int			attempt;
 	int			response_status;	/* 0: none */
+	const char *platform;		/* of a chat message, a constant of target.h; NULL: none */
 } LogRow;
 
 /* Add a row to the batch; copies what it points to. */

@@ -310,7 +310,7 @@ hooks_build(PG_FUNCTION_ARGS)
 
 	argument_event(PG_GETARG_JSONB_P(4), true, &event);
 	delivery.occasion = argument_occasion(fcinfo, 2, 3, &event);
-	id = occasion_delivery_id(&delivery.occasion);
+	id = occasion_delivery_id(&delivery.occasion, delivery.target);
 	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
 	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);

@@ -93,6 +93,7 @@ queue_row_make(MemoryContext context, const Event *event, const text *platform,
 	row->data = NULL;
 	row->refused = NULL;
 	row->request = QUEUE_EVENT;
+	row->target = NULL;
 	memset(&row->hook_id, 0, sizeof(row->hook_id));
 
 	if (platform)
@@ -177,6 +178,9 @@ form_row(TupleDesc desc, const QueueRow *row, uint64 xid, TimestampTz now, bool 
 		values[Anum_queue_request - 1] = CStringGetTextDatum(request_names[row->request]);
 		values[Anum_queue_hook_id - 1] = UUIDPGetDatum(&row->hook_id);
 	}
+	nulls[Anum_queue_target - 1] = row->target == NULL;
+	if (row->target != NULL)
+		values[Anum_queue_target - 1] = CStringGetTextDatum(row->target);
 	return heap_form_tuple(desc, values, nulls);
 }
 

@@ -31,7 +31,8 @@ enum
 	Anum_queue_new_hooks,		/* the transaction changed hooks as well */
 	Anum_queue_request,			/* what somebody asks for; NULL: it is an event */
 	Anum_queue_hook_id,			/* … and of which hook */
-	Natts_queue = Anum_queue_hook_id
+	Anum_queue_target,			/* … and to which of its destinations; NULL: the only one, or all */
+	Natts_queue = Anum_queue_target
 };
 
 /* What is queued: an event that has happened, or what somebody asks for. */
@@ -68,6 +69,7 @@ typedef struct QueueRow
 	text	   *refused;		/* NULL when the event can be processed */
 	QueueRequest request;
 	pg_uuid_t	hook_id;		/* of a request; all zero when there is none */
+	const char *target;			/* of a request, a constant of target.h; NULL: none */
 } QueueRow;
 
 /*

@@ -32,6 +32,7 @@
 #include "queue.h"
 #include "settings.h"
 #include "tables.h"
+#include "target.h"
 
 PG_FUNCTION_INFO_V1(hooks_pause);
 PG_FUNCTION_INFO_V1(hooks_resume);
@@ -46,6 +47,7 @@ typedef struct Subject
 	text	   *platform;
 	struct varlena *data;
 	pg_uuid_t	hook_id;
+	const char *target;			/* of a delivery, or NULL */
 	bool		waits;			/* its delivery is aside, and will be made */
 } Subject;
 
@@ -143,6 +145,7 @@ enqueue(const Subject *subject, QueueRequest request)
 	row = queue_row_make(commit_context(), &subject->event, subject->platform, subject->data, NULL);
 	row->request = request;
 	row->hook_id = subject->hook_id;
+	row->target = subject->target;
 	commit_queue(row);
 }
 
@@ -235,7 +238,7 @@ hooks_resume(PG_FUNCTION_ARGS)
  */
 
 #define DELIVERY_QUERY \
-	"SELECT hook_id, user_id, event_id, event_type, event_time, platform, data, next_at IS NOT NULL" \
+	"SELECT hook_id, user_id, event_id, event_type, event_time, platform, data, next_at IS NOT NULL, target" \
 	" FROM hooks.delivery WHERE "
 
 /* Take the row of hooks.delivery that a query has found; copies its values. */
@@ -258,6 +261,8 @@ take_delivery(Subject *subject, MemoryContext context)
 	value = result(7, &isnull);
 	subject->data = isnull ? NULL : (struct varlena *) DatumGetJsonbPCopy(value);
 	subject->waits = DatumGetBool(result(8, &isnull));
+	value = result(9, &isnull);
+	subject->target = isnull ? NULL : target_name(TextDatumGetCString(value));
 	MemoryContextSwitchTo(previous);
 }
 
@@ -298,20 +303,26 @@ take_logged(Subject *subject, const pg_uuid_t *log, MemoryContext context)
 	Oid			table = tables_logs();
 	pg_uuid_t	event;
 	pg_uuid_t	hook;
+	const char *target;
+	Datum		value;
 	bool		isnull;
 
 	if (!OidIsValid(table) ||
-		query(psprintf("SELECT hook_id, stream_event_id FROM %s WHERE id OPERATOR(pg_catalog.=) $1"
+		query(psprintf("SELECT hook_id, stream_event_id, platform FROM %s WHERE id OPERATOR(pg_catalog.=) $1"
 					   " AND $2 IS NULL AND stream_event_id IS NOT NULL", tables_name(table)),
 			  log, NULL, true) == 0)
 		return false;
 	hook = *DatumGetUUIDP(result(1, &isnull));
 	event = *DatumGetUUIDP(result(2, &isnull));
-	if (query_ours(DELIVERY_QUERY "hook_id OPERATOR(pg_catalog.=) $1"
-				   " AND event_id OPERATOR(pg_catalog.=) $2", &hook, &event, true) > 0)
+	value = result(3, &isnull);
+	target = isnull ? NULL : target_name(TextDatumGetCString(value));
+	if (query_ours(psprintf(DELIVERY_QUERY "hook_id OPERATOR(pg_catalog.=) $1"
+							" AND event_id OPERATOR(pg_catalog.=) $2 AND target IS NOT DISTINCT FROM %s",
+							target ? quote_literal_cstr(target) : "NULL"), &hook, &event, true) > 0)
 		take_delivery(subject, context);
 	else
 		take_stored_event(subject, &event, context);
+	subject->target = target;
 	subject->hook_id = hook;
 	return true;
 }
@@ -346,7 +357,7 @@ hooks_redeliver(PG_FUNCTION_ARGS)
 
 	occasion.hook_id = subject.hook_id;
 	delivery = palloc(sizeof(pg_uuid_t));
-	*delivery = occasion_delivery_id(&occasion);
+	*delivery = occasion_delivery_id(&occasion, subject.target);
 	PG_RETURN_UUID_P(delivery);
 }
 

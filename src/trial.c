@@ -209,7 +209,7 @@ hooks_test(PG_FUNCTION_ARGS)
 
 	load(&trial, PG_GETARG_UUID_P(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
 	delivery.occasion = trial.occasion;
-	id = occasion_delivery_id(&trial.occasion);
+	id = occasion_delivery_id(&trial.occasion, NULL);
 	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
 	action = action_compile(trial.action_name, trial.config, &error);
