@@ -10,7 +10,9 @@ DATA = hooks--1.0.sql
 PGFILEDESC = "hooks - automations for stream events"
 
 OBJS = \
+	src/account.o \
 	src/action.o \
+	src/action_chat.o \
 	src/action_discord.o \
 	src/action_email.o \
 	src/action_webhook.o \
@@ -22,6 +24,8 @@ OBJS = \
 	src/backlog.o \
 	src/breaker.o \
 	src/certificate.o \
+	src/chat_platform.o \
+	src/chat_text.o \
 	src/check.o \
 	src/commit.o \
 	src/condition.o \
@@ -63,6 +67,7 @@ OBJS = \
 	src/request.o \
 	src/retry.o \
 	src/schedule.o \
+	src/secret.o \
 	src/shared.o \
 	src/sign.o \
 	src/tables.o \

@@ -14,8 +14,8 @@
  * those with triggers that call hooks.on_event().  Such a record cannot go
  * stale: it follows RENAME, SET SCHEMA, dump and restore.
  *
- * Functions without SECURITY DEFINER, which are all of them, act as their
- * caller.  Nothing is granted to PUBLIC but what the end of this file names.
+ * Functions act as their caller, but for set_secret() and drop_secret(), which
+ * write what nobody else may.  Nothing is granted to PUBLIC but what the end of this file names.
  *
  *-------------------------------------------------------------------------
  */
@@ -186,6 +186,55 @@ COMMENT ON TABLE hooks.paused IS
 COMMENT ON INDEX hooks.paused_hook_idx IS 'a hook is paused once';
 COMMENT ON INDEX hooks.paused_user_idx IS 'a user is paused once';
 
+/*
+ * Secrets and chat accounts, which the application writes.  They are in no dump.
+ */
+
+CREATE TABLE hooks.secret (
+	user_id			pg_catalog.uuid NOT NULL,
+	name			pg_catalog.text NOT NULL,
+	value			pg_catalog.text NOT NULL,
+	updated_at		pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (user_id, name)
+);
+COMMENT ON TABLE hooks.secret IS
+	'secrets of users, such as the tokens of their chat accounts; written by hooks.set_secret() and '
+	'hooks.drop_secret(), read by the worker only: grant nobody any privilege on it';
+
+CREATE TABLE hooks.chat_accounts (
+	user_id			pg_catalog.uuid NOT NULL,
+	platform		pg_catalog.text NOT NULL,
+	channel_id		pg_catalog.text NOT NULL,
+	sender_id		pg_catalog.text,
+	token			pg_catalog.text NOT NULL,
+	extra			pg_catalog.jsonb NOT NULL DEFAULT '{}',
+	updated_at		pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (user_id, platform),
+	CONSTRAINT platform_is_known CHECK (platform OPERATOR(pg_catalog.=) ANY ('{twitch,kick,youtube}')),
+	CONSTRAINT channel_id_is_an_id CHECK (channel_id OPERATOR(pg_catalog.~) '^[A-Za-z0-9_-]{1,100}$'),
+	CONSTRAINT sender_id_is_an_id CHECK (sender_id OPERATOR(pg_catalog.~) '^[A-Za-z0-9_-]{1,100}$'),
+	CONSTRAINT token_is_the_name_of_a_secret CHECK (token OPERATOR(pg_catalog.~) '^[A-Za-z0-9_.-]{1,64}$'),
+	CONSTRAINT extra_is_an_object CHECK (pg_catalog.jsonb_typeof(extra) OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT twitch_has_sender_and_client_id CHECK (platform OPERATOR(pg_catalog.<>) 'twitch'
+		OR (sender_id IS NOT NULL
+			AND coalesce(extra OPERATOR(pg_catalog.->>) 'client_id', '') OPERATOR(pg_catalog.~) '^[A-Za-z0-9]{1,100}$')),
+	CONSTRAINT kick_has_numeric_channel_and_type CHECK (platform OPERATOR(pg_catalog.<>) 'kick'
+		OR (channel_id OPERATOR(pg_catalog.~) '^[1-9][0-9]{0,17}$'
+			AND coalesce(extra OPERATOR(pg_catalog.->>) 'type', 'user') OPERATOR(pg_catalog.=) ANY ('{bot,user}')))
+);
+COMMENT ON TABLE hooks.chat_accounts IS
+	'where chat_message hooks write, which the application keeps fresh: GRANT SELECT, INSERT, UPDATE, DELETE on it, and '
+	'EXECUTE on hooks.set_secret() and hooks.drop_secret(), to the application''s role';
+COMMENT ON COLUMN hooks.chat_accounts.channel_id IS
+	'whose chat: the broadcaster''s id (Twitch), user id (Kick), channel id (YouTube)';
+COMMENT ON COLUMN hooks.chat_accounts.sender_id IS
+	'who writes; hooks that write into chats do not fire on what it has written';
+COMMENT ON COLUMN hooks.chat_accounts.token IS
+	'the name of the user''s secret that holds the token, see hooks.set_secret()';
+COMMENT ON COLUMN hooks.chat_accounts.extra IS
+	'what else the platform needs: client_id (Twitch); type, "user" or "bot" (Kick); liveChatId, while a '
+	'broadcast is live (YouTube)';
+
 CREATE TABLE hooks.installation (
 	system_identifier	pg_catalog.int8 NOT NULL,
 	database			pg_catalog.oid NOT NULL
@@ -230,6 +279,61 @@ CREATE FUNCTION hooks.hook_changed() RETURNS trigger
 COMMENT ON FUNCTION hooks.hook_changed() IS
 	'row and truncate trigger of stream_hooks: tells sessions and worker; also the mark by which '
 	'the table is found';
+
+CREATE FUNCTION hooks.account_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_account_changed';
+COMMENT ON FUNCTION hooks.account_changed() IS
+	'row trigger of hooks.chat_accounts and hooks.secret: has the worker try what waits for them';
+
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON hooks.secret
+	FOR EACH ROW EXECUTE FUNCTION hooks.account_changed();
+CREATE TRIGGER changed AFTER UPDATE ON hooks.chat_accounts
+	FOR EACH ROW EXECUTE FUNCTION hooks.account_changed();
+CREATE TRIGGER connected AFTER INSERT OR DELETE OR UPDATE OF user_id, platform, channel_id, sender_id
+	ON hooks.chat_accounts
+	FOR EACH ROW EXECUTE FUNCTION hooks.account_changed('connected');
+COMMENT ON TRIGGER changed ON hooks.secret IS 'has the worker try what waits for an account';
+COMMENT ON TRIGGER changed ON hooks.chat_accounts IS 'has the worker try what waits for an account';
+COMMENT ON TRIGGER connected ON hooks.chat_accounts IS 'tells the worker who is connected to which platform';
+
+CREATE FUNCTION hooks.set_secret(user_id pg_catalog.uuid, name pg_catalog.text, value pg_catalog.text)
+	RETURNS pg_catalog.void
+	LANGUAGE plpgsql SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF user_id IS NULL OR name IS NULL OR value IS NULL THEN
+		RAISE EXCEPTION 'user, name and value of a secret must not be null'
+			USING ERRCODE = 'null_value_not_allowed',
+				  HINT = 'hooks.drop_secret() removes a secret.';
+	ELSIF name !~ '^[A-Za-z0-9_.-]{1,64}$' THEN
+		RAISE EXCEPTION 'name of a secret is not valid'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'It may have 64 letters, digits, "_", "." and "-", for example "twitch_token".';
+	ELSIF value !~ '^[!-~]+$' OR length(value) > 4096 THEN
+		RAISE EXCEPTION 'value of secret "%" is not valid', name
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'It may have 4096 characters of ASCII, and no blanks.';
+	END IF;
+	INSERT INTO hooks.secret AS s VALUES (set_secret.user_id, set_secret.name, set_secret.value)
+	ON CONFLICT ON CONSTRAINT secret_pkey DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at;
+END
+$$;
+COMMENT ON FUNCTION hooks.set_secret(uuid, text, text) IS
+	'writes a secret of a user, which only the worker reads; GRANT EXECUTE to the application''s role';
+
+CREATE FUNCTION hooks.drop_secret(user_id pg_catalog.uuid, name pg_catalog.text)
+	RETURNS pg_catalog.bool
+	LANGUAGE plpgsql SECURITY DEFINER
+	SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM hooks.secret AS s WHERE s.user_id = drop_secret.user_id AND s.name = drop_secret.name;
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION hooks.drop_secret(uuid, text) IS
+	'removes a secret of a user; false if there is none';
 
 CREATE FUNCTION hooks.logs_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_logs_changed';
@@ -783,7 +887,8 @@ COMMENT ON COLUMN hooks.pending.delivery_id IS
 	'what the destination sees as webhook-id; null for an event in the queue';
 COMMENT ON COLUMN hooks.pending.state IS
 	'why it waits: "queued"; "retry", an attempt has failed; "host", its host does not work or takes no more for now; '
-	'"paused"; "resumed", it is about to go on; "replay", it was asked for and is paced';
+	'"paused"; "resumed", it is about to go on; "replay", it was asked for and is paced; '
+	'"account", the token of its chat account is stale';
 COMMENT ON COLUMN hooks.pending.target IS
 	'which of the hook''s destinations, of a hook that has several: a chat platform';
 COMMENT ON COLUMN hooks.pending.next_attempt_at IS 'null: as soon as possible, or, when paused, no time';

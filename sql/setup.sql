@@ -27,14 +27,15 @@ SELECT indrelid::regclass AS relation, pg_get_indexdef(indexrelid) AS definition
 FROM pg_index
 WHERE indrelid IN (SELECT oid FROM pg_class WHERE relname IN ('stream_hooks', 'stream_hook_logs'));
 
--- goes: DROP EXTENSION takes the trigger along, and the table stays
+-- of the application's tables; goes: DROP EXTENSION takes the trigger along, and the table stays
 CREATE TEMP VIEW table_triggers AS
 SELECT t.tgrelid::regclass AS relation, pg_get_triggerdef(t.oid) AS definition, t.tgenabled AS enabled,
 	   EXISTS (SELECT FROM pg_depend
 			   WHERE classid = 'pg_trigger'::regclass AND objid = t.oid
 				   AND refclassid = 'pg_extension'::regclass AND deptype = 'x') AS goes
 FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-WHERE p.pronamespace = to_regnamespace('hooks');
+	JOIN pg_class c ON c.oid = t.tgrelid
+WHERE p.pronamespace = to_regnamespace('hooks') AND c.relnamespace <> p.pronamespace;
 
 --
 -- A fresh database

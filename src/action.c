@@ -13,39 +13,13 @@
 
 #define MAX_CONCURRENCY 100
 
-/*
- * Actions that later versions perform.  Their hooks can be written already,
- * with the settings they cannot do without; when they fire, the log says
- * that this version does not perform them.
- */
-static Action *
-compile_later(const Jsonb *config, const char *key, const char *missing, Mistake *error)
-{
-	char	   *value;
-
-	if (!action_string(config, key, "…", &value, error))
-		return NULL;
-	if (value == NULL || *value == '\0')
-	{
-		(void) mistake(error, pstrdup(missing),
-					   psprintf("Set \"%s\" in action_config.", key));
-		return NULL;
-	}
-	return palloc0(sizeof(Action));
-}
-
-static Action *
-chat_compile(const Jsonb *config, Mistake *error)
-{
-	return compile_later(config, "message", "Missing message template", error);
-}
-
 static const ActionType action_types[] = {
 	{"webhook", false, {5, {2, 15, 60, 300, 1800}, 24 * 3600},
 	webhook_compile, webhook_build, action_judge},
 	{"discord_message", false, {3, {2, 10, 60}, 15 * 60},
 	discord_compile, discord_build, discord_judge},
-	{"chat_message", true, {2, {1, 5}, 2 * 60}, chat_compile, NULL, NULL},
+	{"chat_message", true, {2, {1, 5}, 2 * 60},
+	chat_compile, chat_build, chat_judge, chat_targets, chat_host},
 	{"email", false, {3, {2, 10, 60}, 24 * 3600}, email_compile, email_build, email_judge},
 };
 
@@ -66,12 +40,6 @@ action_type_sends_chat(const char *name)
 	const ActionType *type = action_type_find(name);
 
 	return type != NULL && type->sends_chat;
-}
-
-char *
-action_not_performed(const char *type_name)
-{
-	return psprintf("action type \"%s\" is not performed by this version of hooks", type_name);
 }
 
 bool

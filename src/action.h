@@ -29,6 +29,7 @@ typedef struct ActionDelivery
 	Occasion	occasion;
 	const char *id;				/* the same on every attempt */
 	const char *target;			/* which of the hook's destinations; NULL: there is one */
+	const struct ChatAccount *account;	/* with a target, and while the message is made */
 	TimestampTz now;			/* of this attempt */
 	bool		test;			/* it is to say that it is one */
 	const char *edits;			/* the message that it changes; NULL: it posts one */
@@ -56,6 +57,7 @@ typedef struct Outcome
 	bool		host_failed;	/* … and which is the host's, not the hook's */
 	bool		uncounted;		/* OUTCOME_RETRY, and this was no attempt */
 	bool		blameless;		/* a failure that is not the hook's: it is not held against it */
+	bool		stale;			/* the account's token is to be renewed before the next attempt */
 	bool		disable;		/* the hook is never to be performed again */
 	char	   *error;			/* for the log; NULL for success */
 	char	   *note;			/* of a success: what the log is to say all the same; or NULL */
@@ -124,9 +126,6 @@ extern const ActionType *action_type_find(const char *name);
 /* Does an action of that type write chat messages?  False for unknown types. */
 extern bool action_type_sends_chat(const char *name);
 
-/* Why a type without build() does nothing. */
-extern char *action_not_performed(const char *type_name);
-
 /* Compile the action of a hook; handles unknown types, NULL and what is common. */
 extern Action *action_compile(const char *type, const Jsonb *config, Mistake *error);
 
@@ -150,6 +149,15 @@ extern void email_judge(const ActionDelivery *delivery, const Answer *answer,
 extern int	action_targets(const Action *action, uint32 connected,
 						   const char *targets[ACTION_MAX_TARGETS], Mistake *error);
 extern const char *action_host(const Action *action, const char *target);
+
+extern Action *chat_compile(const Jsonb *config, Mistake *error);
+extern bool chat_build(const Action *action, const ActionDelivery *delivery, Message *message,
+					   Mistake *error);
+extern void chat_judge(const ActionDelivery *delivery, const Answer *answer,
+					   const RetryPolicy *policy, Outcome *outcome);
+extern int	chat_targets(const Action *action, uint32 connected,
+						 const char *targets[ACTION_MAX_TARGETS], Mistake *error);
+extern const char *chat_host(const Action *action, const char *target);
 
 /* Judge an answer as HTTP means it. */
 extern void action_judge(const ActionDelivery *delivery, const Answer *answer,

@@ -38,6 +38,7 @@ static const char *const why_names[] = {
 	[ASIDE_PAUSED] = "paused",
 	[ASIDE_RESUMED] = "resumed",
 	[ASIDE_REPLAY] = "replay",
+	[ASIDE_ACCOUNT] = "account",
 	[ASIDE_GIVEN_UP] = "given_up",
 };
 
@@ -741,7 +742,8 @@ aside_find(const pg_uuid_t *id, Aside *aside)
 
 /* The same for those that are not written yet, which came later; NULL: of all hooks. */
 static void
-bring_changes(AsideWhy why, const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz from)
+bring_changes(AsideWhy why, AsideWhy becomes, const pg_uuid_t *hook, const pg_uuid_t *user,
+			  TimestampTz from)
 {
 	changes_iterator iterator;
 	Change	   *change;
@@ -762,30 +764,34 @@ bring_changes(AsideWhy why, const pg_uuid_t *hook, const pg_uuid_t *user, Timest
 	qsort(found, n, sizeof(Change *), compare_changes);
 	for (int i = 0; i < n; i++)
 	{
-		if (why == ASIDE_PAUSED)
-			found[i]->aside.why = ASIDE_RESUMED;
+		found[i]->aside.why = becomes;
 		found[i]->aside.next_at = entered_at = Max(entered_at, from) + 1;
 	}
 	pfree(found);
 }
 
-TimestampTz
-aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
+/*
+ * What waits for that reason, of a hook or else of a user, may go on: in the
+ * order in which it came, a microsecond apart.  Returns when the first one may.
+ */
+static TimestampTz
+bring_back(AsideWhy why, AsideWhy becomes, const pg_uuid_t *hook, const pg_uuid_t *user,
+		   TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID};
+	static const Oid types[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
 	TimestampTz from = Max(now, Max(loaded_at, entered_at) + 1);
 	Datum		arguments[] = {
-		UUIDPGetDatum(hook), UUIDPGetDatum(user), TimestampTzGetDatum(from)
+		UUIDPGetDatum(hook), UUIDPGetDatum(user), TimestampTzGetDatum(from),
+		CStringGetTextDatum(why_names[why]), CStringGetTextDatum(why_names[becomes])
 	};
 
-	/* In the order in which they came, a microsecond apart. */
 	connect_spi();
 	run(planned(&plan,
-				"UPDATE hooks.delivery d SET why = 'resumed', next_at = $3 OPERATOR(pg_catalog.+)"
+				"UPDATE hooks.delivery d SET why = $5, next_at = $3 OPERATOR(pg_catalog.+)"
 				" pg_catalog.make_interval(secs => o.n OPERATOR(pg_catalog./) 1000000.0)"
 				" FROM (SELECT id, pg_catalog.row_number() OVER (ORDER BY queued_at, next_at, id) AS n"
-				" FROM hooks.delivery WHERE why OPERATOR(pg_catalog.=) 'paused'"
+				" FROM hooks.delivery WHERE why OPERATOR(pg_catalog.=) $4"
 				" AND (hook_id OPERATOR(pg_catalog.=) $1 OR user_id OPERATOR(pg_catalog.=) $2)) o"
 				" WHERE d.id OPERATOR(pg_catalog.=) o.id",
 				lengthof(types), types),
@@ -796,8 +802,22 @@ aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
 		due_at = Min(due_at, from);
 	}
 	SPI_finish();
-	bring_changes(ASIDE_PAUSED, hook, user, from);
+	bring_changes(why, becomes, hook, user, from);
 	return from;
+}
+
+TimestampTz
+aside_resume(const pg_uuid_t *hook, const pg_uuid_t *user, TimestampTz now)
+{
+	return bring_back(ASIDE_PAUSED, ASIDE_RESUMED, hook, user, now);
+}
+
+void
+aside_wake_accounts(const pg_uuid_t *user, TimestampTz now)
+{
+	static const pg_uuid_t no_hook = {{0}};
+
+	(void) bring_back(ASIDE_ACCOUNT, ASIDE_RETRY, &no_hook, user, now);
 }
 
 TimestampTz
@@ -858,7 +878,7 @@ aside_release(TimestampTz now)
 		due_at = Min(due_at, from);
 	}
 	SPI_finish();
-	bring_changes(ASIDE_HOST, NULL, NULL, from);
+	bring_changes(ASIDE_HOST, ASIDE_HOST, NULL, NULL, from);
 }
 
 void

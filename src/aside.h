@@ -28,6 +28,7 @@ typedef enum AsideWhy
 	ASIDE_PAUSED,				/* its hook, or user, is paused */
 	ASIDE_RESUMED,				/* … and not any more */
 	ASIDE_REPLAY,				/* it was asked for, and is paced */
+	ASIDE_ACCOUNT,				/* the token of its account is stale */
 	ASIDE_GIVEN_UP				/* it will not be made, unless asked for */
 } AsideWhy;
 
@@ -76,6 +77,9 @@ extern TimestampTz aside_due_at(void);
  */
 extern void aside_load(TimestampTz now, int max, Size max_bytes,
 					   void (*take) (const Aside *aside, QueuedEvent *event));
+
+/* Those of a user that wait for an account may go on.  Needs a transaction. */
+extern void aside_wake_accounts(const pg_uuid_t *user, TimestampTz now);
 
 /*
  * Load some that were loaded, and let go, once more, as far as they are still

@@ -48,6 +48,7 @@ typedef struct Node
 struct Condition
 {
 	Node		all;
+	bool		ignores_self;
 };
 
 /* What is being compiled. */
@@ -501,6 +502,17 @@ add_ignore_self(Compilation *c, Node *all)
 	return compile_member(c, &all->children[all->nchildren++], slice(name, sizeof(name) - 1), &yes);
 }
 
+static bool
+wants_self(const Jsonb *conditions)
+{
+	JsonbValue	value;
+
+	return conditions != NULL &&
+		getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &conditions->root), "ignore_self", 11,
+									 &value) != NULL &&
+		value.type == jbvBool && !value.val.boolean;
+}
+
 Condition *
 condition_compile(const Jsonb *conditions, TriggerType type, bool ignore_self, Mistake *error)
 {
@@ -514,7 +526,14 @@ condition_compile(const Jsonb *conditions, TriggerType type, bool ignore_self, M
 		return NULL;
 	if (ignore_self && type == TRIGGER_CHAT_MESSAGE && !add_ignore_self(&c, &condition->all))
 		return NULL;
+	condition->ignores_self = !wants_self(conditions);
 	return condition;
+}
+
+bool
+condition_ignores_self(const Condition *condition)
+{
+	return condition->ignores_self;
 }
 
 /* ----------

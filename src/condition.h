@@ -47,4 +47,7 @@ extern const char *condition_unmet(const Condition *condition, const Occasion *o
 extern bool condition_field(const Condition *condition, int i, const Field **field,
 							const char **key);
 
+/* Do the streamer's own messages not count, unasked or because the conditions say so? */
+extern bool condition_ignores_self(const Condition *condition);
+
 #endif							/* HOOKS_CONDITION_H */

@@ -59,6 +59,8 @@ typedef struct Delivery
 	bool		wanted;			/* somebody asks for it: once more, should it fail */
 	bool		blameless;		/* what keeps it from being sent is not the hook's fault */
 	const ActionType *type;		/* from the start on */
+	const ChatAccount *account; /* while the message is made */
+	uint64		token_mark;		/* of the account, from the start on */
 	TimestampTz started_at;
 	char	   *series;			/* whose message it posts or changes, or NULL … */
 	char	   *edits;			/* … and the one that it changes; NULL: it posts one */
@@ -299,7 +301,8 @@ fail_unsent(Delivery *delivery, const char *error)
 	write_log(delivery->hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
 			  delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
-	if (!delivery->blameless)
+	/* That nobody has renewed a token says nothing of the hook, either. */
+	if (!delivery->blameless && delivery->kept.why != ASIDE_ACCOUNT)
 		health_result(delivery->hook, named(delivery->kept.target, error), 0, true, now);
 	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 	give_up(delivery);
@@ -588,6 +591,25 @@ delivery_resume(const QueuedEvent *request)
 	}
 }
 
+void
+delivery_account_changed(const pg_uuid_t *user_id)
+{
+	UserHooks  *user = hooks_of(user_id);
+
+	aside_wake_accounts(user_id, GetCurrentTimestamp());
+	for (int i = 0; user != NULL && i < user->nhooks; i++)
+	{
+		Hook	   *hook = user->hooks[i];
+
+		/* Others have waited for those that waited for the account. */
+		if (hook->action != NULL && hook->action->type->targets && hook->action->strict)
+		{
+			recall_places(hook);
+			hurry(hook);
+		}
+	}
+}
+
 static void
 cancel(Delivery *delivery)
 {
@@ -650,6 +672,7 @@ as_action(const Delivery *delivery)
 		.occasion = {&delivery->event->event, hook->id, hook->name},
 		.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id))),
 		.target = delivery->kept.target,
+		.account = delivery->account,
 		.now = delivery->started_at,
 		.edits = delivery->edits
 	};
@@ -738,6 +761,7 @@ start(Delivery *delivery)
 	PG_END_TRY();
 	CurrentResourceOwner = previous_owner;
 
+	delivery->account = NULL;
 	if (why == NULL)
 	{
 		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
@@ -804,8 +828,11 @@ duration_text(int64 us)
 }
 
 static char *
-expired(const Hook *hook)
+expired(const Hook *hook, const Aside *kept)
 {
+	if (kept->why == ASIDE_ACCOUNT)
+		return psprintf("expired after %s: token is stale, and nobody has renewed it",
+						duration_text(hook->action->retry.max_age));
 	return psprintf("expired after %s", duration_text(hook->action->retry.max_age));
 }
 
@@ -828,6 +855,43 @@ wait_for_service(Delivery *delivery, TimestampTz until)
 	until = schedule_again(schedule, &delivery->scheduled, Min(until, expires_at(delivery) + 1));
 	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 	put_aside(delivery, ASIDE_HOST, until);
+}
+
+/* It cannot be sent now, for a reason that is not its hook's. */
+static void
+wait_unsent(Delivery *delivery, AsideWhy why, TimestampTz until)
+{
+	until = schedule_again(schedule, &delivery->scheduled, until);
+	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, GetCurrentTimestamp());
+	put_aside(delivery, why, until);
+}
+
+/* Start it with the account that the user has there now. */
+static void
+start_with_account(Delivery *delivery)
+{
+	MemoryContext previous = MemoryContextSwitchTo(scratch);
+	ChatAccount account;
+
+	switch (account_read(&delivery->hook->user_id, delivery->kept.target, &account))
+	{
+		case ACCOUNT_READY:
+			delivery->account = &account;
+			delivery->token_mark = account.token_mark;
+			start(delivery);
+			break;
+		case ACCOUNT_NONE:
+			fail_unsent(delivery, "no account connected");
+			break;
+		case ACCOUNT_STALE:
+			wait_unsent(delivery, ASIDE_ACCOUNT, expires_at(delivery) + 1);
+			break;
+		case ACCOUNT_LOCKED:
+			wait_unsent(delivery, ASIDE_RETRY, GetCurrentTimestamp() + UNCOUNTED_PAUSE);
+			break;
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(scratch);
 }
 
 /* The delivery's turn has come. */
@@ -857,10 +921,8 @@ take_turn(Delivery *delivery)
 	}
 	else if (hook->mistake)
 		fail_unsent(delivery, hook->mistake);
-	else if (hook->action->type->build == NULL)
-		fail_unsent(delivery, action_not_performed(hook->action_name));
 	else if (now > expires_at(delivery))
-		fail_unsent(delivery, expired(hook));
+		fail_unsent(delivery, expired(hook, &delivery->kept));
 	else if (hook->paused)
 	{
 		schedule_pause(schedule, &delivery->scheduled);
@@ -869,6 +931,8 @@ take_turn(Delivery *delivery)
 	}
 	else if (hook->action->guarded && guard_opens_at(now) > now)
 		wait_for_service(delivery, guard_opens_at(now));
+	else if (delivery->kept.target != NULL)
+		start_with_account(delivery);
 	else
 		start(delivery);
 }
@@ -894,7 +958,7 @@ step_aside(Delivery *delivery, TimestampTz until)
 		put_aside(delivery, ASIDE_HOST, Min(until, expires + 1));
 		return;
 	}
-	error = expired(hook);
+	error = expired(hook, &delivery->kept);
 	shared_count(slot, STAT_FAILED, 1);
 	write_log(hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
 			  delivery->kept.attempts + 1);
@@ -1083,6 +1147,8 @@ take_answer(Delivery *delivery, const Answer *answer)
 	if (!outcome.uncounted && !outcome.blameless)
 		health_result(hook, named(kept->target, outcome.error), outcome.status,
 					  TIMESTAMP_IS_NOEND(next), now);
+	if (outcome.stale)
+		account_is_stale(&hook->user_id, kept->target, delivery->token_mark);
 	if (outcome.disable)
 		health_disable(hook, psprintf("its destination wants no more: %s",
 									  outcome.error ? outcome.error : "webhook-delivery: disable"), now);
@@ -1149,6 +1215,7 @@ delivery_forget(TimestampTz now)
 {
 	schedule_forget(schedule, now);
 	target_forget(now);
+	account_forget(now);
 }
 
 int

@@ -221,6 +221,9 @@ fulfil(const QueuedEvent *event)
 		case QUEUE_RESUME:
 			delivery_resume(event);
 			break;
+		case QUEUE_ACCOUNT:
+			delivery_account_changed(&event->event.user_id);
+			break;
 		case QUEUE_EVENT:
 			break;
 	}
@@ -266,6 +269,66 @@ dispatch_prepare(void)
  * ----------
  */
 
+/* Is a field of the event's data that id, which may be empty? */
+static bool
+event_field_is(const Event *event, const char *field, const char *id)
+{
+	JsonbValue	value;
+
+	return *id != '\0' && event_field(event, field, &value) && value.type == jbvString &&
+		value.val.string.len == strlen(id) && memcmp(value.val.string.val, id, value.val.string.len) == 0;
+}
+
+/*
+ * Was the message written in another channel, whose chat is shared with this
+ * one?  Then it says where: Twitch's source_broadcaster_user_id, or
+ * source_channel_id.
+ */
+static bool
+event_is_shared(const Event *event, const char *channel)
+{
+	static const char *const fields[] = {"source_broadcaster_user_id", "source_channel_id"};
+
+	for (size_t i = 0; i < lengthof(fields); i++)
+	{
+		JsonbValue	source;
+		JsonbValue	own;
+
+		if (!event_field(event, fields[i], &source) || source.type != jbvString)
+			continue;
+		if (channel != NULL)
+			return !event_field_is(event, fields[i], channel);
+		if (event_field(event, "broadcaster_user_id", &own) && own.type == jbvString)
+			return !event_field_is(event, fields[i], pnstrdup(own.val.string.val, own.val.string.len));
+	}
+	return false;
+}
+
+/*
+ * Did the hook write the message itself, in this chat or in one that shares
+ * its messages with it?  Conditions that speak of the streamer's own messages
+ * want them.
+ */
+static bool
+is_own_message(const UserHooks *user, const Hook *hook, const Event *event)
+{
+	int			target = -1;
+
+	if (event->type != TRIGGER_CHAT_MESSAGE || !hook->action->type->sends_chat ||
+		!condition_ignores_self(hook->condition))
+		return false;
+	for (int i = 0; event->platform != NULL && user->accounts != NULL && i < TARGETS; i++)
+	{
+		if (strcmp(target_names[i], event->platform) == 0)
+			target = i;
+	}
+	if (target < 0 || (user->connected & ((uint32) 1 << target)) == 0)
+		return event_is_shared(event, NULL);
+	return event_field_is(event, "sender_channel_id", user->accounts[target].sender) ||
+		event_field_is(event, "sender_channel_id", user->accounts[target].channel) ||
+		event_is_shared(event, user->accounts[target].channel);
+}
+
 /* A delivery to each of the hook's destinations; false when there is none left. */
 static bool
 add_deliveries(Hook *hook, QueuedEvent *event, const char **targets, int ntargets, int ndone,
@@ -310,10 +373,9 @@ match_hook(const UserHooks *user, Hook *hook, QueuedEvent *event, TimestampTz no
 
 	if (why != NULL)
 		delivery_refuse(hook, event, why, now);
-	else if (!admitted && !condition_matches(hook->condition, &occasion))
+	else if (!admitted && (!condition_matches(hook->condition, &occasion) ||
+						   is_own_message(user, hook, &event->event)))
 		delivery_skip(hook, event, false, now);
-	else if (hook->action->type->build == NULL)
-		delivery_refuse(hook, event, action_not_performed(hook->action_name), now);
 	else if (ntargets == 0 && ndone == 0)
 		delivery_refuse(hook, event, error.message, now);
 	else if (!admitted && !hook_admit(hook, now))

@@ -25,6 +25,7 @@
 
 #include "hook.h"
 #include "tables.h"
+#include "target.h"
 
 /*
  * last_triggered_at of one hook is written no more often than this.  For a
@@ -389,7 +390,10 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 		old = *user;
 	else
 		user->used_at = 0;
+	if (old.accounts)
+		pfree(old.accounts);
 	user->connected = 0;
+	user->accounts = NULL;
 	for (int i = 0; i < old.nhooks; i++)
 		old.hooks[i]->enabled = old.hooks[i]->listed = false;
 
@@ -419,6 +423,37 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 	}
 	if (old.hooks)
 		pfree(old.hooks);
+}
+
+/* The user has an account on a platform. */
+static void
+take_account(const pg_uuid_t *user_id, int target, const AccountIds *ids)
+{
+	UserHooks  *user = hooks_of(user_id);
+
+	if (user == NULL)
+		return;
+	if (user->accounts == NULL)
+		user->accounts = MemoryContextAllocZero(hooks_context, sizeof(AccountIds) * TARGETS);
+	user->accounts[target] = *ids;
+	user->connected |= (uint32) 1 << target;
+}
+
+/* Has one of the users a hook that writes into chats? */
+static bool
+want_accounts(const pg_uuid_t *users, int nusers)
+{
+	for (int i = 0; i < nusers; i++)
+	{
+		UserHooks  *user = hooks_of(&users[i]);
+
+		for (int n = 0; n < user->nhooks; n++)
+		{
+			if (user->hooks[n]->action && user->hooks[n]->action->type->targets)
+				return true;
+		}
+	}
+	return false;
 }
 
 static int
@@ -474,6 +509,8 @@ hooks_load(pg_uuid_t *users, int nusers)
 		load_user(&users[i], as_of, rows, from, next);
 	}
 	Assert(next == nrows);
+	if (want_accounts(users, nusers))
+		account_list(argument, take_account);
 	health_load(argument, hook_find);
 	SPI_finish();
 }
@@ -505,6 +542,8 @@ hooks_forget_unused(TimestampTz now)
 		}
 		if (user->hooks)
 			pfree(user->hooks);
+		if (user->accounts)
+			pfree(user->accounts);
 		userhooks_delete_item(users_hash, user);
 	}
 }

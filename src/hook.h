@@ -15,6 +15,7 @@
 
 #include "lib/ilist.h"
 
+#include "account.h"
 #include "action.h"
 #include "condition.h"
 #include "cooldown.h"
@@ -55,6 +56,7 @@ typedef struct UserHooks
 	uint64		version;		/* of all hooks, when these were loaded */
 	TimestampTz used_at;
 	uint32		connected;		/* where the user has accounts: bit i for target_names[i] */
+	AccountIds *accounts;		/* who it is there, one for each of target_names; NULL: nowhere */
 	int			nhooks;
 	Hook	  **hooks;			/* oldest first */
 	char		status;			/* for simplehash */

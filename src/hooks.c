@@ -58,6 +58,9 @@ char	   *hooks_smtp_from = "";
 char	   *hooks_smtp_user = "";
 char	   *hooks_smtp_password_file = "";
 int			hooks_email_rate = 60;
+char	   *hooks_twitch_url = "";
+char	   *hooks_kick_url = "";
+char	   *hooks_youtube_url = "";
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 int			hooks_log_skips = LOG_SKIPS_ALL;
@@ -244,6 +247,21 @@ define_settings(void)
 							"Number of e-mails per hour for the hooks of one user.",
 							"0 sets no limit.",
 							&hooks_email_rate, 60, 0, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.twitch_url",
+							   "Twitch's API, where chat_message hooks send to.",
+							   NULL,
+							   &hooks_twitch_url, "https://api.twitch.tv", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.kick_url",
+							   "Kick's API, where chat_message hooks send to.",
+							   NULL,
+							   &hooks_kick_url, "https://api.kick.com", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.youtube_url",
+							   "YouTube's API, where chat_message hooks send to.",
+							   NULL,
+							   &hooks_youtube_url, "https://www.googleapis.com", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
 	DefineCustomBoolVariable("hooks.http2",
 							 "Speaks HTTP/2 to servers that offer it.",
 							 NULL,

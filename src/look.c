@@ -26,6 +26,7 @@
 
 #include "action.h"
 #include "arguments.h"
+#include "chat_platform.h"
 #include "condition.h"
 #include "cooldown.h"
 #include "lint.h"
@@ -143,11 +144,6 @@ hooks_judge(PG_FUNCTION_ARGS)
 			values[4] = JsonbPGetDatum(JsonbValueToJsonb(&wanted));
 			nulls[4] = false;
 		}
-	}
-	else if (action->type->build == NULL)
-	{
-		set_text(values, nulls, 0, "failure");
-		set_text(values, nulls, 1, action_not_performed(action_name));
 	}
 	else
 		set_text(values, nulls, 0, "fires");
@@ -292,6 +288,25 @@ masked_url(const char *url)
 }
 
 /*
+ * A hook with several destinations is shown with the first one, to an account
+ * that is made up: who is connected, and as whom, is not the caller's to see.
+ */
+static void
+take_first_target(const Action *action, ActionDelivery *delivery)
+{
+	static ChatAccount account = {.channel = "0", .sender = "0", .token = MASK};
+	const char *targets[ACTION_MAX_TARGETS];
+	Mistake		error;
+
+	if (action->type->targets == NULL || action_targets(action, PG_UINT32_MAX, targets, &error) == 0)
+		return;
+	delivery->target = targets[0];
+	account.extra = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+													   CStringGetDatum("{\"client_id\": \"0\", \"liveChatId\": \"0\"}")));
+	delivery->account = &account;
+}
+
+/*
  * hooks.build(action_type, action_config, hook_id, hook_name, event): method,
  * url, headers, body, reason (why there is no message).
  */
@@ -310,15 +325,15 @@ hooks_build(PG_FUNCTION_ARGS)
 
 	argument_event(PG_GETARG_JSONB_P(4), true, &event);
 	delivery.occasion = argument_occasion(fcinfo, 2, 3, &event);
+	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);
+	if (action != NULL)
+		take_first_target(action, &delivery);
 	id = occasion_delivery_id(&delivery.occasion, delivery.target);
 	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 
-	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);
 	if (action != NULL && action->edits != NULL && !PG_ARGISNULL(2))
 		delivery.edits = posted_look(&event, action->edits, &delivery.occasion.hook_id);
-	if (action != NULL && action->type->build == NULL)
-		(void) mistake(&error, action_not_performed(action_name), NULL);
-	else if (action != NULL && action->type->build(action, &delivery, &message, &error))
+	if (action != NULL && action->type->build(action, &delivery, &message, &error))
 	{
 		set_text(values, nulls, 0, message.method);
 		set_text(values, nulls, 1, message.shown_url ? message.shown_url : masked_url(message.url));

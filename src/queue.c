@@ -60,6 +60,7 @@ static const char *const request_names[] = {
 	[QUEUE_REPLAY] = "replay",
 	[QUEUE_CANCEL] = "cancel",
 	[QUEUE_RESUME] = "resume",
+	[QUEUE_ACCOUNT] = "account",
 };
 
 QueueRequest

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -39,6 +40,7 @@ PG_FUNCTION_INFO_V1(hooks_resume);
 PG_FUNCTION_INFO_V1(hooks_cancel);
 PG_FUNCTION_INFO_V1(hooks_redeliver);
 PG_FUNCTION_INFO_V1(hooks_replay);
+PG_FUNCTION_INFO_V1(hooks_account_changed);
 
 /* What a request is about, with room for the values that it points to. */
 typedef struct Subject
@@ -400,4 +402,40 @@ hooks_replay(PG_FUNCTION_ARGS)
 	SPI_finish();
 	enqueue(&subject, QUEUE_REPLAY);
 	PG_RETURN_VOID();
+}
+
+/* ----------
+ * Accounts
+ * ----------
+ */
+
+/*
+ * Trigger of hooks.chat_accounts and hooks.secret, whose first columns are the
+ * user: what waits for the user's accounts may go on.  With an argument, who
+ * has which account has changed as well, which is known with the hooks.
+ */
+Datum
+hooks_account_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Subject		subject = {.event.type = TRIGGER_FOLLOW};
+	HeapTuple	row;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("hooks.account_changed() must be called as a row trigger")));
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	subject.event.user_id = *DatumGetUUIDP(heap_getattr(row, 1, RelationGetDescr(trigger->tg_relation),
+														 &isnull));
+	if (trigger->tg_trigger->tgnargs > 0)
+	{
+		interest_announce_change();
+		commit_hooks_changed();
+	}
+	subject.event.id = subject.event.user_id;
+	subject.event.time = GetCurrentTimestamp();
+	enqueue(&subject, QUEUE_ACCOUNT);
+	return PointerGetDatum(NULL);
 }

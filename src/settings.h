@@ -44,6 +44,9 @@ extern char *hooks_smtp_from;
 extern char *hooks_smtp_user;
 extern char *hooks_smtp_password_file;
 extern int	hooks_email_rate;	/* per user and hour, 0: any */
+extern char *hooks_twitch_url;
+extern char *hooks_kick_url;
+extern char *hooks_youtube_url;
 extern AddressRanges *hooks_allow_addresses;
 extern AddressRanges *hooks_deny_addresses;
 extern int	hooks_log_skips;

@@ -39,6 +39,9 @@ char	   *hooks_discord_url = "https://discord.com/api/v10";
 char	   *hooks_smtp_url = "smtp://mail.example.com";
 char	   *hooks_smtp_from = "Example, Inc. <hooks@example.com>";
 int			hooks_email_rate = 60;
+char	   *hooks_twitch_url = "https://api.twitch.tv";
+char	   *hooks_kick_url = "https://api.kick.com";
+char	   *hooks_youtube_url = "https://www.googleapis.com";
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 
@@ -53,6 +56,7 @@ static const FuzzTarget targets[] = {
 	{"mail", fuzz_mail},
 	{"address", fuzz_address},
 	{"answer", fuzz_answer},
+	{"chat", fuzz_chat},
 };
 
 static const FuzzTarget *target;

@@ -358,6 +358,21 @@ do_json(Conn *c, const Target *t)
 	add_body(c, "application/json", (Slice) {body, sizeof(body) - 1});
 }
 
+/* A stand-in for a chat service: chat.c. */
+static void
+do_chat(Conn *c, const Target *t)
+{
+	Buffer		headers = {0};
+	Buffer		body = {0};
+	int			status = chat_answer(c, t->path, t->query, t->body, &headers, &body);
+
+	begin_head(c, status);
+	buffer_add(&c->out, headers.data + headers.start, buffer_len(&headers));
+	add_body(c, "application/json", (Slice) {body.data + body.start, buffer_len(&body)});
+	free(headers.data);
+	free(body.data);
+}
+
 static void
 do_echo(Conn *c, const Target *t)
 {
@@ -848,6 +863,7 @@ static const struct
 {
 	ROUTE("ok", do_ok),
 	ROUTE("json", do_json),
+	ROUTE("chat", do_chat),
 	ROUTE("echo", do_echo),
 	ROUTE("status", do_status),
 	ROUTE("early", do_status),

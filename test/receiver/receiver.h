@@ -187,4 +187,7 @@ extern void answer_end(Conn *c);
 extern void answer_timer(Conn *c);
 extern void answer_fill(Conn *c);
 
+/* chat.c */
+extern int	chat_answer(const Conn *c, Slice path, Slice query, Slice body, Buffer *headers, Buffer *out);
+
 #endif							/* RECEIVER_H */

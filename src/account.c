@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * account.c
+ *		Where users can write into chats: rows of hooks.chat_accounts.  See
+ *		account.h.
+ *
+ * A token that was refused is remembered, by a hash of it, so that messages
+ * wait for another one without asking the service again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "account.h"
+#include "secret.h"
+#include "target.h"
+
+#define FORGET_AFTER (SECS_PER_DAY * USECS_PER_SEC)
+
+typedef struct StaleKey
+{
+	pg_uuid_t	user;
+	uint64		target;
+} StaleKey;
+
+typedef struct Stale
+{
+	StaleKey	key;
+	uint64		mark;
+	TimestampTz since;
+} Stale;
+
+static HTAB *stale = NULL;
+
+static uint64
+target_number(const char *platform)
+{
+	for (int i = 0; i < TARGETS; i++)
+	{
+		if (strcmp(target_names[i], platform) == 0)
+			return i;
+	}
+	return TARGETS;
+}
+
+static bool
+is_stale(const pg_uuid_t *user, const char *platform, uint64 mark)
+{
+	StaleKey	key = {*user, target_number(platform)};
+	Stale	   *entry = stale ? hash_search(stale, &key, HASH_FIND, NULL) : NULL;
+
+	return entry != NULL && entry->mark == mark;
+}
+
+void
+account_is_stale(const pg_uuid_t *user, const char *platform, uint64 token_mark)
+{
+	StaleKey	key = {*user, target_number(platform)};
+	Stale	   *entry;
+
+	if (stale == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(StaleKey), .entrysize = sizeof(Stale)};
+
+		stale = hash_create("hooks stale tokens", 64, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(stale, &key, HASH_ENTER, NULL);
+	entry->mark = token_mark;
+	entry->since = GetCurrentTimestamp();
+}
+
+void
+account_forget(TimestampTz now)
+{
+	HASH_SEQ_STATUS status;
+	Stale	   *entry;
+
+	if (stale == NULL)
+		return;
+	hash_seq_init(&status, stale);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->since < now - FORGET_AFTER)
+			hash_search(stale, &entry->key, HASH_REMOVE, NULL);
+	}
+}
+
+static SPIPlanPtr
+planned(SPIPlanPtr *plan, const char *query, int nargs, Oid *types)
+{
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	made = SPI_prepare(query, nargs, types);
+
+		if (made == NULL)
+			elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(made);
+		*plan = made;
+	}
+	return *plan;
+}
+
+/* Read the row; false when there is none. */
+static bool
+read_row(const pg_uuid_t *user, const char *platform, MemoryContext context, ChatAccount *account,
+		 char **secret)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {UUIDOID, TEXTOID};
+	Datum		arguments[] = {UUIDPGetDatum(user), CStringGetTextDatum(platform)};
+	bool		found;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (SPI_execute_plan(planned(&plan, "SELECT channel_id, sender_id, token, extra"
+								 " FROM hooks.chat_accounts"
+								 " WHERE user_id OPERATOR(pg_catalog.=) $1"
+								 " AND platform OPERATOR(pg_catalog.=) $2",
+								 lengthof(types), types),
+						 arguments, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read an account");
+	found = SPI_processed > 0;
+	if (found)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		MemoryContext spi = MemoryContextSwitchTo(context);
+		Datum		extra;
+		bool		isnull;
+
+		account->channel = SPI_getvalue(row, desc, 1);
+		account->sender = SPI_getvalue(row, desc, 2);
+		*secret = SPI_getvalue(row, desc, 3);
+		extra = SPI_getbinval(row, desc, 4, &isnull);
+		account->extra = isnull ? NULL : DatumGetJsonbPCopy(extra);
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+	return found;
+}
+
+AccountState
+account_read(const pg_uuid_t *user, const char *platform, ChatAccount *account)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile AccountState state = ACCOUNT_NONE;
+
+	memset(account, 0, sizeof(*account));
+	PG_TRY();
+	{
+		char	   *secret = NULL;
+
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (read_row(user, platform, context, account, &secret))
+		{
+			MemoryContext transaction = MemoryContextSwitchTo(context);
+
+			account->token = secret_read(user, secret);
+			MemoryContextSwitchTo(transaction);
+			state = account->token ? ACCOUNT_READY : ACCOUNT_STALE;
+		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		state = ACCOUNT_LOCKED;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+
+	if (state == ACCOUNT_READY)
+	{
+		account->token_mark = hash_bytes_extended((const unsigned char *) account->token,
+												  strlen(account->token), 0);
+		if (is_stale(user, platform, account->token_mark))
+			state = ACCOUNT_STALE;
+	}
+	return state;
+}
+
+void
+account_list(Datum users, void (*found) (const pg_uuid_t *user, int target, const AccountIds *ids))
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {UUIDARRAYOID};
+
+	if (SPI_execute_plan(planned(&plan, "SELECT user_id, platform, channel_id, sender_id"
+								 " FROM hooks.chat_accounts"
+								 " WHERE user_id OPERATOR(pg_catalog.=) ANY ($1)",
+								 lengthof(types), types),
+						 &users, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read accounts");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		AccountIds	ids = {0};
+		char	   *sender = SPI_getvalue(row, desc, 4);
+		uint64		target = target_number(SPI_getvalue(row, desc, 2));
+		bool		isnull;
+
+		strlcpy(ids.channel, SPI_getvalue(row, desc, 3), sizeof(ids.channel));
+		if (sender)
+			strlcpy(ids.sender, sender, sizeof(ids.sender));
+		if (target < TARGETS)
+			found(DatumGetUUIDP(SPI_getbinval(row, desc, 1, &isnull)), target, &ids);
+	}
+}
