@@ -24,7 +24,10 @@ OBJS = \
 	src/backlog.o \
 	src/breaker.o \
 	src/certificate.o \
+	src/chat_gateway.o \
+	src/chat_loop.o \
 	src/chat_platform.o \
+	src/chat_report.o \
 	src/chat_text.o \
 	src/check.o \
 	src/commit.o \
@@ -52,6 +55,7 @@ OBJS = \
 	src/launcher.o \
 	src/leave.o \
 	src/lint.o \
+	src/listener.o \
 	src/log.o \
 	src/look.o \
 	src/mail.o \
@@ -60,9 +64,11 @@ OBJS = \
 	src/mistake.o \
 	src/number.o \
 	src/orphan.o \
+	src/outbox.o \
 	src/parking.o \
 	src/posted.o \
 	src/predicate.o \
+	src/private_file.o \
 	src/queue.o \
 	src/request.o \
 	src/retry.o \

@@ -14,8 +14,9 @@
  * those with triggers that call hooks.on_event().  Such a record cannot go
  * stale: it follows RENAME, SET SCHEMA, dump and restore.
  *
- * Functions act as their caller, but for set_secret() and drop_secret(), which
- * write what nobody else may.  Nothing is granted to PUBLIC but what the end of this file names.
+ * Functions act as their caller, but for set_secret(), drop_secret() and
+ * chat_take(), which touch what nobody else may.  Nothing is granted to PUBLIC
+ * but what the end of this file names.
  *
  *-------------------------------------------------------------------------
  */
@@ -235,6 +236,31 @@ COMMENT ON COLUMN hooks.chat_accounts.extra IS
 	'what else the platform needs: client_id (Twitch); type, "user" or "bot" (Kick); liveChatId, while a '
 	'broadcast is live (YouTube)';
 
+CREATE TABLE hooks.chat_outbox (
+	id				pg_catalog.uuid PRIMARY KEY,
+	number			pg_catalog.int8 NOT NULL GENERATED ALWAYS AS IDENTITY,
+	hook_id			pg_catalog.uuid NOT NULL,
+	user_id			pg_catalog.uuid NOT NULL,
+	request			pg_catalog.jsonb NOT NULL,
+	put_at			pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	expires_at		pg_catalog.timestamptz NOT NULL,
+	leased_until	pg_catalog.timestamptz,
+	taken			pg_catalog.int4 NOT NULL DEFAULT 0,
+	test			pg_catalog.bool NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX chat_outbox_number_idx ON hooks.chat_outbox (number);
+COMMENT ON TABLE hooks.chat_outbox IS
+	'chat messages that the application sends itself, when the setting hooks.chat is "outbox": it takes them with '
+	'hooks.chat_take() and says with hooks.chat_done() what became of them';
+COMMENT ON INDEX hooks.chat_outbox_number_idx IS 'finds what is next';
+COMMENT ON COLUMN hooks.chat_outbox.id IS 'of the delivery: the same whenever the message is taken again';
+COMMENT ON COLUMN hooks.chat_outbox.number IS 'messages are given out in this order';
+COMMENT ON COLUMN hooks.chat_outbox.request IS 'what is to be sent: id, user_id, message, platforms, messages';
+COMMENT ON COLUMN hooks.chat_outbox.expires_at IS 'the message is too old then, and is not to be sent any more';
+COMMENT ON COLUMN hooks.chat_outbox.leased_until IS 'somebody has taken it, and sends it until then';
+COMMENT ON COLUMN hooks.chat_outbox.taken IS 'how often it was taken';
+COMMENT ON COLUMN hooks.chat_outbox.test IS 'it is from hooks.test()';
+
 CREATE TABLE hooks.installation (
 	system_identifier	pg_catalog.int8 NOT NULL,
 	database			pg_catalog.oid NOT NULL
@@ -392,17 +418,18 @@ CREATE FUNCTION hooks.judge(trigger_type pg_catalog.text, conditions pg_catalog.
 							hook_id pg_catalog.uuid, hook_name pg_catalog.text, event pg_catalog.jsonb,
 							OUT verdict pg_catalog.text, OUT reason pg_catalog.text, OUT key pg_catalog.text,
 							OUT event_value pg_catalog.jsonb, OUT hook_value pg_catalog.jsonb)
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_judge';
+	LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'hooks_judge';
 COMMENT ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, jsonb) IS
 	'what a hook with these values would decide about an event, its cooldown aside';
 
 CREATE FUNCTION hooks.build(action_type pg_catalog.text, action_config pg_catalog.jsonb,
-							hook_id pg_catalog.uuid, hook_name pg_catalog.text, event pg_catalog.jsonb,
-							OUT method pg_catalog.text, OUT url pg_catalog.text, OUT headers pg_catalog.jsonb,
-							OUT body pg_catalog.text, OUT reason pg_catalog.text)
-	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'hooks_build';
+							hook_id pg_catalog.uuid, hook_name pg_catalog.text, event pg_catalog.jsonb)
+	RETURNS TABLE (target pg_catalog.text, method pg_catalog.text, url pg_catalog.text, headers pg_catalog.jsonb,
+				   body pg_catalog.text, reason pg_catalog.text)
+	LANGUAGE c STABLE ROWS 1 AS 'MODULE_PATHNAME', 'hooks_build';
 COMMENT ON FUNCTION hooks.build(text, jsonb, uuid, text, jsonb) IS
-	'the message that a hook with these values would send for an event, or the reason why there is none';
+	'the message that a hook with these values would send for an event, or the reason why there is none; '
+	'a row for each of its destinations';
 
 CREATE FUNCTION hooks.backtest_rows(query pg_catalog.text, user_id pg_catalog.uuid,
 									trigger_type pg_catalog.text, since pg_catalog.timestamptz,
@@ -516,15 +543,16 @@ $$;
 COMMENT ON FUNCTION hooks.stored_hooks(uuid, uuid) IS
 	'one hook, or else those of a user, oldest first, whatever the types of the table''s columns are';
 
-CREATE FUNCTION hooks.preview(hook pg_catalog.uuid, event pg_catalog.jsonb,
-							  OUT verdict pg_catalog.text, OUT reason pg_catalog.text,
-							  OUT method pg_catalog.text, OUT url pg_catalog.text, OUT headers pg_catalog.jsonb,
-							  OUT body pg_catalog.text)
-	LANGUAGE plpgsql STABLE
+CREATE FUNCTION hooks.preview(hook pg_catalog.uuid, event pg_catalog.jsonb)
+	RETURNS TABLE (verdict pg_catalog.text, reason pg_catalog.text, method pg_catalog.text, url pg_catalog.text,
+				   headers pg_catalog.jsonb, body pg_catalog.text, target pg_catalog.text)
+	LANGUAGE plpgsql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
 	h record;
+	decision text;
 	why text;
 BEGIN
 	IF hook IS NULL OR event IS NULL THEN
@@ -535,36 +563,35 @@ BEGIN
 	IF NOT event ? 'type' THEN
 		event := event || jsonb_build_object('type', h.trigger_type);
 	END IF;
-	SELECT j.verdict, j.reason INTO verdict, reason
+	SELECT j.verdict, j.reason INTO decision, why
 	FROM hooks.judge(h.trigger_type, h.conditions, h.action_type, h.action_config, h.id, h.name, event) AS j;
 	IF NOT h.enabled THEN
-		verdict := 'disabled';
-		reason := 'the hook is not enabled';
+		decision := 'disabled';
+		why := 'the hook is not enabled';
 	ELSIF h.user_id::text <> lower(event ->> 'user_id') THEN
-		verdict := 'other_user';
-		reason := 'the event is of another user';
-	ELSIF verdict = 'fires' AND h.last_triggered_at + make_interval(secs => h.cooldown_seconds) > now() THEN
-		verdict := 'skipped_cooldown';
-		reason := format('fired at %s, and waits %s seconds', h.last_triggered_at, h.cooldown_seconds);
+		decision := 'other_user';
+		why := 'the event is of another user';
+	ELSIF decision = 'fires' AND h.last_triggered_at + make_interval(secs => h.cooldown_seconds) > now() THEN
+		decision := 'skipped_cooldown';
+		why := format('fired at %s, and waits %s seconds', h.last_triggered_at, h.cooldown_seconds);
 	END IF;
-	SELECT b.method, b.url, b.headers, b.body, b.reason INTO method, url, headers, body, why
+	RETURN QUERY
+	SELECT CASE WHEN b.reason IS NOT NULL AND decision = 'fires' THEN 'failure' ELSE decision END,
+		   CASE WHEN b.reason IS NOT NULL AND decision = 'fires' THEN b.reason ELSE why END,
+		   b.method, b.url, b.headers, b.body, b.target
 	FROM hooks.build(h.action_type, h.action_config, h.id, h.name, event) AS b;
-	IF why IS NOT NULL AND verdict = 'fires' THEN
-		verdict := 'failure';
-		reason := why;
-	END IF;
 END
 $$;
 COMMENT ON FUNCTION hooks.preview(uuid, jsonb) IS
 	'what the hook would do about an event: verdict ("fires", "skipped_condition", "skipped_cooldown", "failure", '
 	'"disabled", "other_trigger_type", "other_user"), reason, and the message it would send; secrets are '
-	'masked, nothing is sent and no cooldown is taken; the event is a row as JSON, or just its data';
+	'masked, nothing is sent and no cooldown is taken; the event is a row as JSON, or just its data; '
+	'a chat_message has a row for each platform, which target names';
 
-CREATE FUNCTION hooks.preview(hook pg_catalog.uuid, event pg_catalog.uuid,
-							  OUT verdict pg_catalog.text, OUT reason pg_catalog.text,
-							  OUT method pg_catalog.text, OUT url pg_catalog.text, OUT headers pg_catalog.jsonb,
-							  OUT body pg_catalog.text)
-	LANGUAGE sql STABLE
+CREATE FUNCTION hooks.preview(hook pg_catalog.uuid, event pg_catalog.uuid)
+	RETURNS TABLE (verdict pg_catalog.text, reason pg_catalog.text, method pg_catalog.text, url pg_catalog.text,
+				   headers pg_catalog.jsonb, body pg_catalog.text, target pg_catalog.text)
+	LANGUAGE sql STABLE ROWS 1
 	SET search_path = pg_catalog, pg_temp
 AS $$ SELECT * FROM hooks.preview(hook, hooks.stored_event(event)) $$;
 COMMENT ON FUNCTION hooks.preview(uuid, uuid) IS
@@ -888,7 +915,7 @@ COMMENT ON COLUMN hooks.pending.delivery_id IS
 COMMENT ON COLUMN hooks.pending.state IS
 	'why it waits: "queued"; "retry", an attempt has failed; "host", its host does not work or takes no more for now; '
 	'"paused"; "resumed", it is about to go on; "replay", it was asked for and is paced; '
-	'"account", the token of its chat account is stale';
+	'"account", the token of its chat account is stale; "outbox", the application is to send it';
 COMMENT ON COLUMN hooks.pending.target IS
 	'which of the hook''s destinations, of a hook that has several: a chat platform';
 COMMENT ON COLUMN hooks.pending.next_attempt_at IS 'null: as soon as possible, or, when paused, no time';
@@ -1045,6 +1072,66 @@ COMMENT ON FUNCTION hooks.replay(uuid) IS
 	'has a stored event fire again the hooks of its user whose conditions hold now, whatever their cooldowns; paced '
 	'like redeliver(), and with the delivery ids of the first time';
 
+CREATE FUNCTION hooks.chat_take(n pg_catalog.int4 DEFAULT 10, lease pg_catalog.interval DEFAULT '30 seconds')
+	RETURNS TABLE (id pg_catalog.uuid, user_id pg_catalog.uuid, message pg_catalog.text, platforms pg_catalog.text[],
+				   messages pg_catalog.jsonb, taken pg_catalog.int4, expires_at pg_catalog.timestamptz,
+				   test pg_catalog.bool)
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 10
+	SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	IF n IS NULL OR n NOT BETWEEN 1 AND 1000 THEN
+		RAISE EXCEPTION 'n must be between 1 and 1000'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF lease IS NULL OR lease < interval '1 second' OR lease > interval '1 hour' THEN
+		RAISE EXCEPTION 'lease must be between one second and one hour'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'For example hooks.chat_take(lease => ''30 seconds'').';
+	END IF;
+	-- A copy of the database sends nothing until it is adopted.
+	IF NOT current_setting('hooks.enabled')::bool
+	   OR NOT EXISTS (SELECT FROM hooks.installation AS i, pg_control_system() AS c, pg_database AS d
+					   WHERE i.system_identifier = c.system_identifier AND i.database = d.oid
+						   AND d.datname = current_database()) THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	WITH chosen AS (
+		SELECT o.id FROM hooks.chat_outbox AS o
+		WHERE coalesce(o.leased_until, '-infinity') <= clock_timestamp() AND o.expires_at > clock_timestamp()
+			-- Without its delivery, nobody waits for it any more.
+			AND (o.test OR EXISTS (SELECT FROM hooks.delivery AS d WHERE d.id = o.id AND d.why = 'outbox'))
+		ORDER BY o.number
+		LIMIT n
+		FOR UPDATE OF o SKIP LOCKED),
+	leased AS (
+		UPDATE hooks.chat_outbox AS o SET leased_until = clock_timestamp() + lease, taken = o.taken + 1
+		FROM chosen AS c
+		WHERE o.id = c.id
+		RETURNING o.*)
+	SELECT l.id, l.user_id, l.request ->> 'message',
+		   CASE jsonb_typeof(l.request -> 'platforms') WHEN 'array'
+				THEN ARRAY(SELECT jsonb_array_elements_text(l.request -> 'platforms')) END,
+		   l.request -> 'messages', l.taken, l.expires_at, l.test
+	FROM leased AS l
+	ORDER BY l.number;
+END
+$$;
+COMMENT ON FUNCTION hooks.chat_take(int4, interval) IS
+	'gives the caller up to n chat messages of hooks.chat_outbox to send, oldest first, which nobody else gets before the '
+	'lease ends; platforms is null where the message goes to all that the user has connected, messages has the texts for '
+	'platforms where they differ, taken counts how often the message was given out; messages are not to be sent after '
+	'expires_at; for the application''s sender: it sees the messages of all users';
+
+CREATE FUNCTION hooks.chat_done(id pg_catalog.uuid, results pg_catalog.jsonb)
+	RETURNS pg_catalog.bool
+	LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'hooks_chat_done';
+COMMENT ON FUNCTION hooks.chat_done(uuid, jsonb) IS
+	'says what became of a message that hooks.chat_take() gave out, {"twitch": "delivered", "kick": "failed: reason"}, '
+	'when the caller''s transaction commits; false when nobody waits for it any more';
+
 CREATE FUNCTION hooks.adopt(discard pg_catalog.bool DEFAULT false)
 	RETURNS pg_catalog.void
 	LANGUAGE plpgsql
@@ -1053,7 +1140,8 @@ AS $$
 BEGIN
 	IF discard THEN
 		TRUNCATE hooks.queue_0, hooks.queue_1, hooks.queue_2,
-			hooks.ack_0, hooks.ack_1, hooks.ack_2, hooks.delivery, hooks.message;
+			hooks.ack_0, hooks.ack_1, hooks.ack_2, hooks.delivery, hooks.message,
+			hooks.chat_outbox;
 	END IF;
 	DELETE FROM hooks.installation;
 	INSERT INTO hooks.installation

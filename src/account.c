@@ -22,6 +22,7 @@
 
 #include "account.h"
 #include "secret.h"
+#include "tables.h"
 #include "target.h"
 
 #define FORGET_AFTER (SECS_PER_DAY * USECS_PER_SEC)
@@ -40,17 +41,6 @@ typedef struct Stale
 } Stale;
 
 static HTAB *stale = NULL;
-
-static uint64
-target_number(const char *platform)
-{
-	for (int i = 0; i < TARGETS; i++)
-	{
-		if (strcmp(target_names[i], platform) == 0)
-			return i;
-	}
-	return TARGETS;
-}
 
 static bool
 is_stale(const pg_uuid_t *user, const char *platform, uint64 mark)
@@ -148,28 +138,32 @@ read_row(const pg_uuid_t *user, const char *platform, MemoryContext context, Cha
 	return found;
 }
 
+/* Needs a transaction, and the rights of whoever owns the tables; in the current memory context. */
+static AccountState
+get(const pg_uuid_t *user, const char *platform, ChatAccount *account)
+{
+	char	   *secret = NULL;
+
+	memset(account, 0, sizeof(*account));
+	if (!read_row(user, platform, CurrentMemoryContext, account, &secret))
+		return ACCOUNT_NONE;
+	account->token = secret_read(user, secret);
+	return account->token ? ACCOUNT_READY : ACCOUNT_STALE;
+}
+
 AccountState
 account_read(const pg_uuid_t *user, const char *platform, ChatAccount *account)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile AccountState state = ACCOUNT_NONE;
 
-	memset(account, 0, sizeof(*account));
 	PG_TRY();
 	{
-		char	   *secret = NULL;
-
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		if (read_row(user, platform, context, account, &secret))
-		{
-			MemoryContext transaction = MemoryContextSwitchTo(context);
-
-			account->token = secret_read(user, secret);
-			MemoryContextSwitchTo(transaction);
-			state = account->token ? ACCOUNT_READY : ACCOUNT_STALE;
-		}
+		MemoryContextSwitchTo(context);
+		state = get(user, platform, account);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -195,6 +189,33 @@ account_read(const pg_uuid_t *user, const char *platform, ChatAccount *account)
 	return state;
 }
 
+uint32
+account_look(const pg_uuid_t *hook, ChatAccount accounts[TARGETS])
+{
+	MemoryContext caller = CurrentMemoryContext;
+	uint32		connected = 0;
+	pg_uuid_t	user;
+	TablesUser	saved;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (tables_visible_user(hook, &user))
+	{
+		MemoryContext previous = MemoryContextSwitchTo(caller);
+
+		tables_act_as_owner(tables_machinery("chat_accounts"), &saved);
+		for (int i = 0; i < TARGETS; i++)
+		{
+			if (get(&user, target_names[i], &accounts[i]) != ACCOUNT_NONE)
+				connected |= (uint32) 1 << i;
+		}
+		tables_act_done(&saved);
+		MemoryContextSwitchTo(previous);
+	}
+	SPI_finish();
+	return connected;
+}
+
 void
 account_list(Datum users, void (*found) (const pg_uuid_t *user, int target, const AccountIds *ids))
 {
@@ -213,7 +234,7 @@ account_list(Datum users, void (*found) (const pg_uuid_t *user, int target, cons
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		AccountIds	ids = {0};
 		char	   *sender = SPI_getvalue(row, desc, 4);
-		uint64		target = target_number(SPI_getvalue(row, desc, 2));
+		int			target = target_number(SPI_getvalue(row, desc, 2));
 		bool		isnull;
 
 		strlcpy(ids.channel, SPI_getvalue(row, desc, 3), sizeof(ids.channel));

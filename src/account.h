@@ -16,6 +16,7 @@
 #include "utils/uuid.h"
 
 #include "chat_platform.h"
+#include "target.h"
 
 #define ACCOUNT_MAX_ID 100
 
@@ -36,6 +37,13 @@ typedef enum AccountState
 
 /* Read an account, in the current memory context.  Call outside transactions. */
 extern AccountState account_read(const pg_uuid_t *user, const char *platform, ChatAccount *account);
+
+/*
+ * The accounts of the user of a hook, for a session whose caller sees the hook;
+ * returns which ones there are, as bits that count in target_names.  Tokens are
+ * for sending, or for nobody: one may be missing.  Needs a transaction.
+ */
+extern uint32 account_look(const pg_uuid_t *hook, ChatAccount accounts[TARGETS]);
 
 /* The service takes the token no more that an account was read with; until it changes. */
 extern void account_is_stale(const pg_uuid_t *user, const char *platform, uint64 token_mark);

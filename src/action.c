@@ -42,6 +42,34 @@ action_type_sends_chat(const char *name)
 	return type != NULL && type->sends_chat;
 }
 
+static void
+add_header(Message *message, char *line)
+{
+	Assert(message->nheaders < MESSAGE_MAX_HEADERS);
+	message->headers[message->nheaders++] = line;
+}
+
+bool
+action_sign(const SignSecrets *secrets, const ActionDelivery *delivery, Message *message,
+			Mistake *error)
+{
+	int64		timestamp = timestamptz_to_time_t(delivery->now);
+	char	   *signature;
+
+	add_header(message, psprintf("webhook-id: %s", delivery->id));
+	add_header(message, psprintf("webhook-timestamp: " INT64_FORMAT, timestamp));
+	if (delivery->test)
+		add_header(message, pstrdup("webhook-test: true"));
+	if (secrets == NULL)
+		return true;
+	signature = sign_header(secrets, delivery->id, timestamp,
+							message->body ? message->body : "", message->body_length);
+	if (signature == NULL)
+		return mistake(error, "signature could not be computed", NULL);
+	add_header(message, psprintf("webhook-signature: %s", signature));
+	return true;
+}
+
 bool
 action_string(const Jsonb *config, const char *key, const char *example,
 			  char **value, Mistake *error)

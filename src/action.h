@@ -16,7 +16,9 @@
 #include "event.h"
 #include "message.h"
 #include "mistake.h"
+#include "pace.h"
 #include "retry.h"
+#include "sign.h"
 
 /* The most destinations that one hook delivers an event to. */
 #define ACTION_MAX_TARGETS 4
@@ -29,7 +31,8 @@ typedef struct ActionDelivery
 	Occasion	occasion;
 	const char *id;				/* the same on every attempt */
 	const char *target;			/* which of the hook's destinations; NULL: there is one */
-	const struct ChatAccount *account;	/* with a target, and while the message is made */
+	bool		to_account;		/* its message goes to an account of the user's … */
+	const struct ChatAccount *account;	/* … which is known while the message is made */
 	TimestampTz now;			/* of this attempt */
 	bool		test;			/* it is to say that it is one */
 	const char *edits;			/* the message that it changes; NULL: it posts one */
@@ -65,6 +68,7 @@ typedef struct Outcome
 	int64		wait_ms;		/* when to come again, as the answer's body says; 0: it does not */
 	OutcomeCloses closes;
 	bool		invalid;		/* one of those for which the service bans senders */
+	const char *arrived;		/* where, of a message to several platforms; NULL: not said */
 	const char *group;			/* whose limits its destination shares; NULL: not said */
 	const char *posted;			/* the message that was posted; NULL: not said */
 	bool		gone;			/* the message to change is not there any more */
@@ -83,10 +87,11 @@ typedef struct Action
 								 * changed since; NULL: each is a new one */
 	bool		guarded;		/* guard.h knows when its service takes requests */
 	bool		keep_cooldown;	/* even when nothing was delivered */
+	bool		accounts;		/* each of its destinations is an account of the user's (account.h) */
 	bool		strict;			/* one after another, retries included */
 	int			concurrency;	/* requests under way at once; 0: no limit of its own */
 	int			timeout_ms;		/* 0: the setting's */
-	int			hourly;			/* attempts an hour, all hooks of its destination together; 0: any */
+	Allowance	allowance;		/* for all hooks of its destination together */
 	RetryPolicy retry;
 } Action;
 
@@ -158,6 +163,14 @@ extern void chat_judge(const ActionDelivery *delivery, const Answer *answer,
 extern int	chat_targets(const Action *action, uint32 connected,
 						 const char *targets[ACTION_MAX_TARGETS], Mistake *error);
 extern const char *chat_host(const Action *action, const char *target);
+
+/*
+ * Add the headers that receivers verify: whose delivery this is, when it was
+ * sent, and, unless "secrets" is NULL, that it is ours.  After the body, which
+ * is signed.
+ */
+extern bool action_sign(const SignSecrets *secrets, const ActionDelivery *delivery,
+						Message *message, Mistake *error);
 
 /* Judge an answer as HTTP means it. */
 extern void action_judge(const ActionDelivery *delivery, const Answer *answer,

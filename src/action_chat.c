@@ -7,8 +7,14 @@
  * user has connected without it), messages (texts of their own for some
  * platforms).
  *
- * Each platform is a delivery of its own, to the account that the user has
- * there (chat_platform.c).
+ * Ways, of which the administrator chooses one (hooks.chat):
+ *
+ * direct: each platform is a delivery of its own, to the account that the user
+ * has there (chat_platform.c).
+ *
+ * gateway and outbox: the application sends it itself.  There is one delivery,
+ * of a JSON object that says what to send where, and the application's report
+ * tells what became of it (chat_report.c).
  *
  * Pure.
  *
@@ -16,16 +22,26 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
+#include "utils/json.h"
+
 #include "action.h"
+#include "answer_json.h"
+#include "chat_gateway.h"
 #include "chat_platform.h"
+#include "chat_report.h"
 #include "chat_text.h"
 #include "settings.h"
 #include "target.h"
 #include "template.h"
+#include "url.h"
 
 #define MAX_TEMPLATE_LENGTH (16 * 1024)
 
 #define PLATFORM_NAMES "twitch, kick, youtube"
+
+/* What a message may have, in code points, where no platform is known that allows less. */
+#define CHAT_MOST 500
 
 /* A template, and how much of its beginning is no variable, in bytes. */
 typedef struct ChatTemplate
@@ -38,6 +54,7 @@ typedef struct ChatTemplate
 typedef struct Chat
 {
 	Action		action;
+	ChatWay		way;
 	uint32		platforms;		/* bit i for target_names[i]; 0: all */
 	ChatTemplate message;
 	ChatTemplate messages[TARGETS]; /* where they differ */
@@ -157,6 +174,17 @@ compile_messages(Chat *chat, const Jsonb *config, Mistake *error)
 	return true;
 }
 
+/* Where messages go, unless each platform has a host of its own. */
+static const char *
+find_host(ChatWay way)
+{
+	UrlParts	parts;
+	Mistake		error;
+
+	return way == CHAT_GATEWAY && url_check_service(hooks_chat_gateway_url, &parts, &error)
+		? psprintf("%s:%d", parts.host, parts.port) : "none:443";
+}
+
 Action *
 chat_compile(const Jsonb *config, Mistake *error)
 {
@@ -170,9 +198,13 @@ chat_compile(const Jsonb *config, Mistake *error)
 		(void) mistake(error, "Missing message template", "Set \"message\" in action_config.");
 		return NULL;
 	}
-	return compile_template(&chat->message, text, "message", error) &&
-		compile_platforms(chat, config, error) && compile_messages(chat, config, error)
-		? &chat->action : NULL;
+	if (!compile_template(&chat->message, text, "message", error) ||
+		!compile_platforms(chat, config, error) || !compile_messages(chat, config, error))
+		return NULL;
+	chat->way = hooks_chat;
+	chat->action.accounts = chat->way == CHAT_DIRECT;
+	chat->action.host = find_host(chat->way);
+	return &chat->action;
 }
 
 /* ----------
@@ -188,6 +220,11 @@ chat_targets(const Action *action, uint32 connected, const char *targets[ACTION_
 	StringInfoData wanted;
 	int			n = 0;
 
+	if (chat->way != CHAT_DIRECT)
+	{
+		targets[0] = NULL;
+		return 1;
+	}
 	initStringInfo(&wanted);
 	for (int i = 0; i < TARGETS; i++)
 	{
@@ -209,37 +246,155 @@ chat_targets(const Action *action, uint32 connected, const char *targets[ACTION_
 const char *
 chat_host(const Action *action, const char *target)
 {
-	return target ? chat_platform_host(chat_platform(target)) : "none:443";
+	return action->accounts && target ? chat_platform_host(chat_platform(target)) : action->host;
 }
 
 /* ----------
- * Building and judging
+ * Building
  * ----------
  */
 
-/* The message for a platform; NULL with *error filled in when there is nothing to say. */
+/* The message for a platform, or, where that is NULL, for any; empty when nothing is left of it. */
 static char *
-make_text(const Chat *chat, const ActionDelivery *delivery, const ChatPlatform *platform,
-		  Mistake *error)
+make_text(const Chat *chat, const ActionDelivery *delivery, const ChatPlatform *platform)
 {
 	const ChatTemplate *template = &chat->message;
+	const char *mark = delivery->test ? "[Test] " : "";
+	int			mark_length = strlen(mark);
 	StringInfoData out;
-	char	   *text;
 	int			own;
 
-	for (int i = 0; i < TARGETS; i++)
+	for (int i = 0; platform != NULL && i < TARGETS; i++)
 	{
 		if (chat->messages[i].template && strcmp(target_names[i], platform->name) == 0)
 			template = &chat->messages[i];
 	}
 	initStringInfo(&out);
+	appendStringInfoString(&out, mark);
 	template_render(template->template, &delivery->occasion, &out);
-	own = Min(template->own, out.len);
-	text = chat_text(out.data, out.len, own, platform->most);
-	if (*text != '\0')
-		return text;
+	own = Min(template->own, out.len - mark_length);
+	return chat_text(out.data, out.len, mark_length + own,
+					 platform ? platform->most : CHAT_MOST);
+}
+
+static bool
+is_empty(const char *text, const ActionDelivery *delivery, Mistake *error)
+{
+	if (*text != '\0' && !(delivery->test && strcmp(text, "[Test]") == 0))
+		return false;
 	(void) mistake(error, "message would be empty", NULL);
-	return NULL;
+	return true;
+}
+
+static void
+append_member(StringInfo json, const char *key, const char *value)
+{
+	appendStringInfo(json, "%s\"%s\":", json->data[json->len - 1] == '{' ? "" : ",", key);
+	escape_json(json, value);
+}
+
+/* Is the message wanted there? */
+static bool
+is_wanted(const Chat *chat, const char *platform, const ActionDelivery *delivery, int i)
+{
+	if (delivery->target != NULL)
+		return strcmp(delivery->target, platform) == 0;
+	return chat->platforms == 0 || (chat->platforms & ((uint32) 1 << i)) != 0;
+}
+
+/* "platforms": those that the hook names, or null. */
+static void
+append_platforms(StringInfo json, const Chat *chat, const ActionDelivery *delivery)
+{
+	const char *separator = "[";
+
+	appendStringInfoString(json, ",\"platforms\":");
+	if (chat->platforms == 0 && delivery->target == NULL)
+	{
+		appendStringInfoString(json, "null");
+		return;
+	}
+	for (int i = 0; i < TARGETS; i++)
+	{
+		if (!is_wanted(chat, target_names[i], delivery, i))
+			continue;
+		appendStringInfo(json, "%s\"%s\"", separator, target_names[i]);
+		separator = ",";
+	}
+	appendStringInfoChar(json, ']');
+}
+
+/* "messages": for platforms where the text is another one, be it shorter; left out if there is none. */
+static void
+append_messages(StringInfo json, const Chat *chat, const ActionDelivery *delivery,
+				const char *message)
+{
+	StringInfoData texts;
+
+	initStringInfo(&texts);
+	appendStringInfoChar(&texts, '{');
+	for (int i = 0; i < TARGETS; i++)
+	{
+		char	   *text;
+
+		if (!is_wanted(chat, target_names[i], delivery, i))
+			continue;
+		text = make_text(chat, delivery, chat_platform(target_names[i]));
+		if (strcmp(text, message) != 0)
+			append_member(&texts, target_names[i], text);
+	}
+	if (texts.len > 1)
+		appendStringInfo(json, ",\"messages\":%s}", texts.data);
+}
+
+/* What the application is told that sends it. */
+static bool
+build_request(const Chat *chat, const ActionDelivery *delivery, Message *message, Mistake *error)
+{
+	char	   *text = make_text(chat, delivery, NULL);
+	StringInfoData body;
+
+	if (is_empty(text, delivery, error))
+		return false;
+	initStringInfo(&body);
+	appendStringInfoChar(&body, '{');
+	append_member(&body, "id", delivery->id);
+	append_member(&body, "user_id", DatumGetCString(DirectFunctionCall1(uuid_out,
+																		UUIDPGetDatum(&delivery->occasion.event->user_id))));
+	append_member(&body, "message", text);
+	append_platforms(&body, chat, delivery);
+	append_messages(&body, chat, delivery, text);
+	appendStringInfoChar(&body, '}');
+	message->body = body.data;
+	message->body_length = body.len;
+	return true;
+}
+
+static bool
+not_set(const char *setting, Mistake *error)
+{
+	error->blameless = true;
+	return mistake(error, psprintf("no chat message can be sent: the administrator has not set \"%s\"", setting),
+				   NULL);
+}
+
+static bool
+build_for_gateway(const Chat *chat, const ActionDelivery *delivery, Message *message,
+				  Mistake *error)
+{
+	const SignSecrets *secrets = chat_gateway_secrets();
+
+	if (*hooks_chat_gateway_url == '\0')
+		return not_set("hooks.chat_gateway_url", error);
+	if (secrets == NULL)
+		return not_set("hooks.chat_gateway_secret_file", error);
+	message->method = "POST";
+	message->url = hooks_chat_gateway_url;
+	message->trusted = true;
+	message->wants_body = true;
+	message->headers[message->nheaders++] = "Content-Type: application/json";
+	return build_request(chat, delivery, message, error) &&
+		action_sign(secrets, delivery, message, error);
 }
 
 bool
@@ -249,21 +404,30 @@ chat_build(const Action *action, const ActionDelivery *delivery, Message *messag
 	const ChatPlatform *platform;
 	char	   *text;
 
+	if (chat->way == CHAT_GATEWAY)
+		return build_for_gateway(chat, delivery, message, error);
+	if (chat->way == CHAT_OUTBOX)
+	{
+		message->to_outbox = true;
+		return build_request(chat, delivery, message, error);
+	}
 	if (delivery->target == NULL || delivery->account == NULL)
 		return mistake(error, "no account connected", NULL);
 	platform = chat_platform(delivery->target);
-	text = make_text(chat, delivery, platform, error);
-	return text != NULL &&
+	text = make_text(chat, delivery, platform);
+	return !is_empty(text, delivery, error) &&
 		chat_platform_build(platform, delivery->account, text, message, error);
 }
 
-void
-chat_judge(const ActionDelivery *delivery, const Answer *answer, const RetryPolicy *policy,
-		   Outcome *outcome)
+/* ----------
+ * Judging
+ * ----------
+ */
+
+/* A platform's own answer. */
+static void
+judge_platform(const ChatPlatform *platform, const Answer *answer, Outcome *outcome)
 {
-	action_judge(delivery, answer, policy, outcome);
-	if (answer->kind != ANSWER_STATUS || delivery->target == NULL)
-		return;
 	if (outcome->status == 401)
 	{
 		outcome->class = OUTCOME_RETRY;
@@ -277,8 +441,47 @@ chat_judge(const ActionDelivery *delivery, const Answer *answer, const RetryPoli
 		outcome->uncounted = true;
 	}
 	else
-		chat_platform(delivery->target)->judge(answer, outcome);
+		platform->judge(answer, outcome);
+}
+
+/*
+ * The application's, whose report may be missing: then the message was
+ * delivered.  What is wrong with the gateway itself is no hook's fault.
+ */
+static void
+judge_gateway(const Answer *answer, Outcome *outcome)
+{
+	Jsonb	   *json;
+	JsonbValue	deliveries;
+	ChatReport	report;
+	Mistake		error;
+
+	outcome->blameless = outcome->class != OUTCOME_SUCCESS;
+	if (outcome->blameless)
+		return;
+	json = answer_json(answer);
+	if (json == NULL || !answer_json_at(json, "deliveries", &deliveries))
+		return;
+	if (deliveries.type == jbvBinary && chat_report_read(deliveries.val.binary.data, &report, &error))
+	{
+		chat_report_judge(&report, outcome);
+		return;
+	}
+	outcome->blameless = true;
+	outcome->class = OUTCOME_TERMINAL;
+	outcome->error = pstrdup("gateway's answer does not say what became of the message");
+}
+
+void
+chat_judge(const ActionDelivery *delivery, const Answer *answer, const RetryPolicy *policy,
+		   Outcome *outcome)
+{
+	action_judge(delivery, answer, policy, outcome);
 
 	/* These services have no say in whether hooks are enabled. */
 	outcome->disable = false;
+	if (delivery->to_account && answer->kind == ANSWER_STATUS)
+		judge_platform(chat_platform(delivery->target), answer, outcome);
+	else if (!delivery->to_account)
+		judge_gateway(answer, outcome);
 }

@@ -192,7 +192,7 @@ email_compile(const Jsonb *config, Mistake *error)
 		!compile_reply_to(email, config, error))
 		return NULL;
 	find_server(&email->action);
-	email->action.hourly = hooks_email_rate;
+	email->action.allowance = (Allowance) {hooks_email_rate, SECS_PER_HOUR};
 	return &email->action;
 }
 

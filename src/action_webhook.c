@@ -384,28 +384,6 @@ add_header(Message *message, char *line)
 	message->headers[message->nheaders++] = line;
 }
 
-/* What receivers verify: whose delivery this is, when it was sent, and that it is ours. */
-static bool
-build_identity(const Webhook *webhook, const ActionDelivery *delivery, Message *message,
-			   Mistake *error)
-{
-	int64		timestamp = timestamptz_to_time_t(delivery->now);
-	char	   *signature;
-
-	add_header(message, psprintf("webhook-id: %s", delivery->id));
-	add_header(message, psprintf("webhook-timestamp: " INT64_FORMAT, timestamp));
-	if (delivery->test)
-		add_header(message, pstrdup("webhook-test: true"));
-	if (webhook->secrets == NULL)
-		return true;
-	signature = sign_header(webhook->secrets, delivery->id, timestamp,
-							message->body ? message->body : "", message->body_length);
-	if (signature == NULL)
-		return mistake(error, "signature could not be computed", NULL);
-	add_header(message, psprintf("webhook-signature: %s", signature));
-	return true;
-}
-
 /* After the body, which is signed. */
 static bool
 build_headers(const Webhook *webhook, const ActionDelivery *delivery, Message *message,
@@ -413,7 +391,7 @@ build_headers(const Webhook *webhook, const ActionDelivery *delivery, Message *m
 {
 	if (webhook->content_type && webhook->has_body)
 		add_header(message, psprintf("Content-Type: %s", webhook->content_type));
-	if (!build_identity(webhook, delivery, message, error))
+	if (!action_sign(webhook->secrets, delivery, message, error))
 		return false;
 
 	for (int i = 0; i < webhook->nheaders; i++)

@@ -39,6 +39,7 @@ static const char *const why_names[] = {
 	[ASIDE_RESUMED] = "resumed",
 	[ASIDE_REPLAY] = "replay",
 	[ASIDE_ACCOUNT] = "account",
+	[ASIDE_OUTBOX] = "outbox",
 	[ASIDE_GIVEN_UP] = "given_up",
 };
 
@@ -707,7 +708,7 @@ aside_load_again(const pg_uuid_t *ids, int n,
 }
 
 bool
-aside_find(const pg_uuid_t *id, Aside *aside)
+aside_find(const pg_uuid_t *id, Aside *aside, QueuedEvent **event)
 {
 	static SPIPlanPtr plan = NULL;
 	static const Oid types[] = {UUIDOID};
@@ -719,6 +720,11 @@ aside_find(const pg_uuid_t *id, Aside *aside)
 	if (change != NULL)
 	{
 		*aside = change->aside;
+		if (!change->remove && event != NULL)
+		{
+			*event = backlog_event_make(&change->event->event, change->event->data_size, NULL);
+			(*event)->queued_at = change->event->queued_at;
+		}
 		return !change->remove;
 	}
 	connect_spi();
@@ -734,6 +740,8 @@ aside_find(const pg_uuid_t *id, Aside *aside)
 
 		get_row(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, &row);
 		found = row_aside(&row, aside);
+		if (found && event != NULL)
+			found = (*event = row_event(&row)) != NULL;
 		MemoryContextSwitchTo(spi);
 	}
 	SPI_finish();
@@ -834,7 +842,8 @@ aside_hurry(const pg_uuid_t *hook, TimestampTz now)
 	run(planned(&plan,
 				"UPDATE hooks.delivery SET next_at = $2 OPERATOR(pg_catalog.+)"
 				" pg_catalog.make_interval(secs => place OPERATOR(pg_catalog./) 1000000.0)"
-				" WHERE hook_id OPERATOR(pg_catalog.=) $1 AND place IS NOT NULL AND next_at IS NOT NULL",
+				" WHERE hook_id OPERATOR(pg_catalog.=) $1 AND place IS NOT NULL AND next_at IS NOT NULL"
+				" AND why OPERATOR(pg_catalog.<>) 'outbox'",
 				lengthof(types), types),
 		arguments, SPI_OK_UPDATE);
 	SPI_finish();
@@ -846,7 +855,8 @@ aside_hurry(const pg_uuid_t *hook, TimestampTz now)
 	changes_start_iterate(changes, &iterator);
 	while ((change = changes_iterate(changes, &iterator)) != NULL)
 	{
-		if (!change->remove && change->aside.why != ASIDE_GIVEN_UP && change->aside.place >= 0 &&
+		if (!change->remove && change->aside.why != ASIDE_GIVEN_UP &&
+			change->aside.why != ASIDE_OUTBOX && change->aside.place >= 0 &&
 			memcmp(&change->aside.hook_id, hook, UUID_LEN) == 0)
 			change->aside.next_at = from + change->aside.place;
 	}

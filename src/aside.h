@@ -29,6 +29,7 @@ typedef enum AsideWhy
 	ASIDE_RESUMED,				/* … and not any more */
 	ASIDE_REPLAY,				/* it was asked for, and is paced */
 	ASIDE_ACCOUNT,				/* the token of its account is stale */
+	ASIDE_OUTBOX,				/* it is the application's to send (outbox.h) */
 	ASIDE_GIVEN_UP				/* it will not be made, unless asked for */
 } AsideWhy;
 
@@ -103,8 +104,11 @@ extern TimestampTz aside_hurry(const pg_uuid_t *hook, TimestampTz now);
 /* Those that wait for their hosts may try them.  Needs a transaction. */
 extern void aside_release(TimestampTz now);
 
-/* What is kept of a delivery?  True, with it, when it is.  Needs a transaction. */
-extern bool aside_find(const pg_uuid_t *id, Aside *aside);
+/*
+ * What is kept of a delivery?  True, with it, when it is; and with its event,
+ * to be freed, unless "event" is NULL.  Needs a transaction.
+ */
+extern bool aside_find(const pg_uuid_t *id, Aside *aside, QueuedEvent **event);
 
 /* The clock was set back by so many microseconds.  Needs a transaction. */
 extern void aside_set_back(int64 by, TimestampTz now);

@@ -173,9 +173,9 @@ youtube_judge(const Answer *answer, Outcome *outcome)
 }
 
 static const ChatPlatform platforms[TARGETS] = {
-	{"twitch", 500, &hooks_twitch_url, "/helix/chat/messages", twitch_build, twitch_judge},
-	{"kick", 500, &hooks_kick_url, "/public/v1/chat", kick_build, kick_judge},
-	{"youtube", 200, &hooks_youtube_url, "/youtube/v3/liveChat/messages?part=snippet",
+	{"twitch", 500, {20, 30}, {100, 30}, &hooks_twitch_url, "/helix/chat/messages", twitch_build, twitch_judge},
+	{"kick", 500, {0}, {0}, &hooks_kick_url, "/public/v1/chat", kick_build, kick_judge},
+	{"youtube", 200, {0}, {0}, &hooks_youtube_url, "/youtube/v3/liveChat/messages?part=snippet",
 	youtube_build, youtube_judge},
 };
 
@@ -188,6 +188,12 @@ chat_platform(const char *name)
 			return &platforms[i];
 	}
 	return NULL;
+}
+
+Allowance
+chat_platform_allowance(const ChatPlatform *platform, bool own_channel)
+{
+	return own_channel ? platform->own_allowance : platform->allowance;
 }
 
 /* ----------

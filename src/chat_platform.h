@@ -12,6 +12,7 @@
 
 #include "message.h"
 #include "mistake.h"
+#include "pace.h"
 
 struct Outcome;
 
@@ -29,6 +30,8 @@ typedef struct ChatPlatform
 {
 	const char *name;
 	int			most;			/* what a message may have, in code points */
+	Allowance	allowance;		/* of a writer in somebody else's channel … */
+	Allowance	own_allowance;	/* … and in the own one; none: the service tells */
 	char	  **url;			/* the setting that says where its API is */
 	const char *path;
 
@@ -42,6 +45,9 @@ typedef struct ChatPlatform
 
 /* The platform of that name, which must be one of target_names. */
 extern const ChatPlatform *chat_platform(const char *name);
+
+/* How many messages an account may write there, in a channel of its own or of somebody else. */
+extern Allowance chat_platform_allowance(const ChatPlatform *platform, bool own_channel);
 
 /* Its host, "api.twitch.tv:443", until the settings change. */
 extern const char *chat_platform_host(const ChatPlatform *platform);

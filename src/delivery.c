@@ -25,10 +25,12 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "chat_report.h"
 #include "delivery.h"
 #include "group.h"
 #include "guard.h"
 #include "log.h"
+#include "outbox.h"
 #include "posted.h"
 #include "schedule.h"
 #include "settings.h"
@@ -58,7 +60,9 @@ typedef struct Delivery
 	bool		cancelled;
 	bool		wanted;			/* somebody asks for it: once more, should it fail */
 	bool		blameless;		/* what keeps it from being sent is not the hook's fault */
+	bool		handed_over;	/* to the application, by the outbox */
 	const ActionType *type;		/* from the start on */
+	bool		to_account;		/* as action.h has it */
 	const ChatAccount *account; /* while the message is made */
 	uint64		token_mark;		/* of the account, from the start on */
 	TimestampTz started_at;
@@ -238,6 +242,14 @@ keep_error(Delivery *delivery, const char *error, int status, TimestampTz at)
 	delivery->kept.last_at = at;
 }
 
+/* The application is not to send it any more, if it was. */
+static void
+leave_outbox(const Aside *kept)
+{
+	if (kept->why == ASIDE_OUTBOX)
+		outbox_remove(&kept->id);
+}
+
 static void
 put_aside(Delivery *delivery, AsideWhy why, TimestampTz until)
 {
@@ -269,6 +281,7 @@ give_back(Hook *hook, const QueuedEvent *event, const Aside *kept)
 static void
 give_up(Delivery *delivery)
 {
+	leave_outbox(&delivery->kept);
 	if (delivery->wanted && !delivery->cancelled)
 	{
 		QueuedEvent copy = *delivery->event;
@@ -301,8 +314,7 @@ fail_unsent(Delivery *delivery, const char *error)
 	write_log(delivery->hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
 			  delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
-	/* That nobody has renewed a token says nothing of the hook, either. */
-	if (!delivery->blameless && delivery->kept.why != ASIDE_ACCOUNT)
+	if (!delivery->blameless)
 		health_result(delivery->hook, named(delivery->kept.target, error), 0, true, now);
 	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, now);
 	give_up(delivery);
@@ -324,6 +336,19 @@ delivery_id(const pg_uuid_t *hook, const QueuedEvent *event, const char *target)
 	id = occasion_delivery_id(&occasion, target);
 	CurrentResourceOwner = previous;
 	return id;
+}
+
+/* How many requests our own limit lets through. */
+static Allowance
+allowance_of(const Hook *hook, const char *target)
+{
+	const UserHooks *user = hook->action->accounts && target ? hooks_of(&hook->user_id) : NULL;
+	const AccountIds *ids = user && user->accounts ? &user->accounts[target_number(target)] : NULL;
+
+	if (!hook->action->accounts || target == NULL)
+		return hook->action->allowance;
+	return chat_platform_allowance(chat_platform(target),
+								   ids && strcmp(ids->channel, ids->sender) == 0);
 }
 
 /*
@@ -410,7 +435,7 @@ enter(Delivery *delivery, bool was_aside)
 		.series = series_of(hook),
 		.size = delivery->event->data_size,
 		.concurrency = hook->action->concurrency,
-		.hourly = hook->action->hourly,
+		.allowance = allowance_of(hook, kept->target),
 		.strict = hook->action->strict,
 		.again = kept->attempts > 0 || kept->replay,
 		.was_aside = was_aside,
@@ -505,6 +530,7 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 		}
 		else
 			forget_places(&kept.hook_id);
+		leave_outbox(aside);
 		lose_aside(hook, aside, event);
 		aside_put(&kept, event);
 		backlog_close(event);
@@ -543,7 +569,9 @@ delivery_replay(Hook *hook, const QueuedEvent *event, const char *target)
 		return;
 	}
 	recall_places(hook);
-	if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
+	if (aside_find(&id, &kept, NULL) && kept.why == ASIDE_OUTBOX)
+		return;					/* it is the application's already */
+	if (aside_find(&id, &kept, NULL) && kept.why != ASIDE_GIVEN_UP)
 		place = kept.place;		/* it goes on waiting, for less */
 	else
 		schedule_count_aside(schedule, &event->event.user_id, 1);
@@ -621,6 +649,7 @@ cancel(Delivery *delivery)
 	if (delivery->scheduled.state == SCHEDULE_READY)
 		schedule_withdraw(schedule, &delivery->scheduled);
 	give_back(delivery->hook, delivery->event, &delivery->kept);
+	leave_outbox(&delivery->kept);
 	if (delivery->in_table)
 		aside_remove(&delivery->kept.id);
 	release(delivery);
@@ -640,7 +669,7 @@ delivery_cancel(const QueuedEvent *request)
 		delivery->cancelled = true; /* its answer will be the last one */
 	else if (delivery != NULL)
 		cancel(delivery);
-	else if (aside_find(&id, &kept) && kept.why != ASIDE_GIVEN_UP)
+	else if (aside_find(&id, &kept, NULL) && kept.why != ASIDE_GIVEN_UP)
 	{
 		if (hook != NULL)
 		{
@@ -650,10 +679,75 @@ delivery_cancel(const QueuedEvent *request)
 			give_back(hook, request, &kept);
 		}
 		lose_aside(hook, &kept, request);
+		leave_outbox(&kept);
 		aside_remove(&id);
 		if (hook != NULL && kept.place >= 0 && kept.attempts > 0)
 			hurry(hook);		/* the others have waited for it */
 	}
+}
+
+/*
+ * The application says what became of a message that it was to send.  The
+ * hook may not be there any more, as far as we know.
+ */
+void
+delivery_report(const QueuedEvent *request)
+{
+	Hook	   *hook = hook_find(&request->event.user_id, &request->hook_id);
+	pg_uuid_t	id = delivery_id(&request->hook_id, request, request->target);
+	TimestampTz now = GetCurrentTimestamp();
+	Outcome		outcome = {.class = OUTCOME_TERMINAL};
+	ChatReport	report;
+	Mistake		error;
+	Aside		kept;
+	QueuedEvent *event;
+	LogRow		row;
+
+	if (!aside_find(&id, &kept, NULL) || kept.why != ASIDE_OUTBOX ||
+		!aside_find(&id, &kept, &event))
+		return;					/* it has ended otherwise */
+	if (request->event.data != NULL && chat_report_read(request->event.data, &report, &error))
+		chat_report_judge(&report, &outcome);
+	else
+		outcome.error = "report cannot be understood";
+
+	row = (LogRow)
+	{
+		.hook_id = request->hook_id,
+		.user_id = event->event.user_id,
+		.event_id = event->event.id,
+		.trigger_type = event->event.type,
+		.action_type = "chat_message",
+		.status = outcome.class == OUTCOME_SUCCESS ? LOG_SUCCESS : LOG_FAILURE,
+		.error = outcome.error ? outcome.error : outcome.note,
+		.platform = outcome.arrived,
+		.executed_at = kept.last_at,
+		.duration_ms = (int) Max(Min((now - kept.last_at) / 1000, PG_INT32_MAX), 0),
+		.attempt = kept.attempts + 1
+	};
+	log_add(&row);
+	shared_count(slot, outcome.class == OUTCOME_SUCCESS ? STAT_SUCCEEDED : STAT_FAILED, 1);
+	if (hook != NULL)
+		health_result(hook, outcome.error, 0, true, now);
+
+	outbox_remove(&id);
+	lose_aside(hook, &kept, event);
+	if (outcome.class == OUTCOME_SUCCESS)
+		aside_remove(&id);
+	else
+	{
+		if (hook != NULL)
+			give_back(hook, event, &kept);
+		kept.why = ASIDE_GIVEN_UP;
+		kept.next_at = DT_NOEND;
+		kept.attempts++;
+		kept.error = outcome.error;
+		kept.last_at = now;
+		aside_put(&kept, event);
+	}
+	pfree(event);
+	if (hook != NULL && kept.place >= 0)
+		hurry(hook);			/* the others have waited for it */
 }
 
 /* ----------
@@ -672,10 +766,31 @@ as_action(const Delivery *delivery)
 		.occasion = {&delivery->event->event, hook->id, hook->name},
 		.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id))),
 		.target = delivery->kept.target,
+		.to_account = delivery->to_account,
 		.account = delivery->account,
 		.now = delivery->started_at,
 		.edits = delivery->edits
 	};
+}
+
+/* From when on a delivery is too old to be made. */
+static TimestampTz
+expires_at(const Delivery *delivery)
+{
+	const QueuedEvent *event = delivery->event;
+	TimestampTz born = delivery->kept.replay ? event->queued_at
+		: Min(event->queued_at, event->event.time);
+
+	return born + delivery->hook->action->retry.max_age;
+}
+
+/* It cannot be sent now, for a reason that is not its hook's. */
+static void
+wait_unsent(Delivery *delivery, AsideWhy why, TimestampTz until)
+{
+	until = schedule_again(schedule, &delivery->scheduled, until);
+	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, GetCurrentTimestamp());
+	put_aside(delivery, why, until);
 }
 
 /*
@@ -719,6 +834,13 @@ start_request(Delivery *delivery)
 		return error.message;
 	}
 	delivery->blameless = true;
+	if (message.to_outbox)
+	{
+		outbox_put(&delivery->kept.id, &hook->id, &hook->user_id, message.body,
+				   expires_at(delivery));
+		delivery->handed_over = true;
+		return NULL;
+	}
 	return transport_start(&message, delivery);
 }
 
@@ -763,10 +885,14 @@ start(Delivery *delivery)
 
 	delivery->account = NULL;
 	if (why == NULL)
-	{
 		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
-		underway_begin(&delivery->event->event.user_id);
+	if (why == NULL && delivery->handed_over)
+	{
+		keep_error(delivery, NULL, 0, delivery->started_at);
+		wait_unsent(delivery, ASIDE_OUTBOX, expires_at(delivery) + 1);
 	}
+	else if (why == NULL)
+		underway_begin(&delivery->event->event.user_id);
 	else
 		fail_unsent(delivery, why);
 	MemoryContextSwitchTo(previous);
@@ -804,17 +930,6 @@ load_again(const pg_uuid_t *user)
 	MemoryContextSwitchTo(context);
 }
 
-/* From when on a delivery is too old to be made. */
-static TimestampTz
-expires_at(const Delivery *delivery)
-{
-	const QueuedEvent *event = delivery->event;
-	TimestampTz born = delivery->kept.replay ? event->queued_at
-		: Min(event->queued_at, event->event.time);
-
-	return born + delivery->hook->action->retry.max_age;
-}
-
 static char *
 duration_text(int64 us)
 {
@@ -830,10 +945,14 @@ duration_text(int64 us)
 static char *
 expired(const Hook *hook, const Aside *kept)
 {
+	const char *why = "";
+
 	if (kept->why == ASIDE_ACCOUNT)
-		return psprintf("expired after %s: token is stale, and nobody has renewed it",
-						duration_text(hook->action->retry.max_age));
-	return psprintf("expired after %s", duration_text(hook->action->retry.max_age));
+		why = ": token is stale, and nobody has renewed it";
+	else if (kept->why == ASIDE_OUTBOX)
+		why = kept->perhaps_sent ? ": the application has taken it, and has not said what became of it"
+			: ": nobody has taken it from hooks.chat_outbox";
+	return psprintf("expired after %s%s", duration_text(hook->action->retry.max_age), why);
 }
 
 /* Whoever looks is to know what it waits for, unless an attempt has said more. */
@@ -857,25 +976,21 @@ wait_for_service(Delivery *delivery, TimestampTz until)
 	put_aside(delivery, ASIDE_HOST, until);
 }
 
-/* It cannot be sent now, for a reason that is not its hook's. */
-static void
-wait_unsent(Delivery *delivery, AsideWhy why, TimestampTz until)
-{
-	until = schedule_again(schedule, &delivery->scheduled, until);
-	schedule_done(schedule, &delivery->scheduled, SCHEDULE_UNSENT, GetCurrentTimestamp());
-	put_aside(delivery, why, until);
-}
-
 /* Start it with the account that the user has there now. */
 static void
 start_with_account(Delivery *delivery)
 {
 	MemoryContext previous = MemoryContextSwitchTo(scratch);
 	ChatAccount account;
+	AccountState state = ACCOUNT_NONE;
 
-	switch (account_read(&delivery->hook->user_id, delivery->kept.target, &account))
+	/* Without a target it was to go another way, before hooks.chat was changed. */
+	if (delivery->kept.target != NULL)
+		state = account_read(&delivery->hook->user_id, delivery->kept.target, &account);
+	switch (state)
 	{
 		case ACCOUNT_READY:
+			delivery->to_account = true;
 			delivery->account = &account;
 			delivery->token_mark = account.token_mark;
 			start(delivery);
@@ -922,7 +1037,13 @@ take_turn(Delivery *delivery)
 	else if (hook->mistake)
 		fail_unsent(delivery, hook->mistake);
 	else if (now > expires_at(delivery))
+	{
+		/* That nobody has renewed a token, or sent it, says nothing of the hook. */
+		delivery->blameless = delivery->kept.why == ASIDE_ACCOUNT || delivery->kept.why == ASIDE_OUTBOX;
+		if (delivery->kept.why == ASIDE_OUTBOX && outbox_was_taken(&delivery->kept.id))
+			delivery->kept.perhaps_sent = true;
 		fail_unsent(delivery, expired(hook, &delivery->kept));
+	}
 	else if (hook->paused)
 	{
 		schedule_pause(schedule, &delivery->scheduled);
@@ -931,7 +1052,7 @@ take_turn(Delivery *delivery)
 	}
 	else if (hook->action->guarded && guard_opens_at(now) > now)
 		wait_for_service(delivery, guard_opens_at(now));
-	else if (delivery->kept.target != NULL)
+	else if (hook->action->accounts)
 		start_with_account(delivery);
 	else
 		start(delivery);
@@ -1016,7 +1137,7 @@ log_attempt(const Delivery *delivery, const Answer *answer, const Outcome *outco
 		.action_type = delivery->type->name,
 		.status = outcome->class == OUTCOME_SUCCESS ? LOG_SUCCESS : LOG_FAILURE,
 		.error = named(delivery->kept.target, outcome->error ? outcome->error : outcome->note),
-		.platform = delivery->kept.target,
+		.platform = outcome->arrived ? outcome->arrived : delivery->kept.target,
 		.executed_at = delivery->started_at,
 		.duration_ms = (int) ((answer->duration_us + 500) / 1000),
 		.attempt = delivery->kept.attempts + 1,

@@ -47,6 +47,9 @@ extern void delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event);
 /* A hook, or user, is not paused any more.  Needs a transaction. */
 extern void delivery_resume(const QueuedEvent *request);
 
+/* The application says what became of a message of hooks.chat_outbox.  Needs a transaction. */
+extern void delivery_report(const QueuedEvent *request);
+
 /* An account of the user has changed: what waits for it may go on.  Needs a transaction. */
 extern void delivery_account_changed(const pg_uuid_t *user);
 

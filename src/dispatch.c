@@ -21,6 +21,7 @@
 
 #include "utils/memutils.h"
 
+#include "chat_loop.h"
 #include "delivery.h"
 #include "dispatch.h"
 #include "hook.h"
@@ -163,7 +164,7 @@ replay_hook(const UserHooks *user, Hook *hook, const QueuedEvent *event)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (event->target == NULL || event->target == targets[i])
+		if (event->target == NULL || targets[i] == NULL || event->target == targets[i])
 			delivery_replay(hook, event, targets[i]);
 	}
 	if (n == 0)
@@ -221,6 +222,9 @@ fulfil(const QueuedEvent *event)
 		case QUEUE_RESUME:
 			delivery_resume(event);
 			break;
+		case QUEUE_REPORT:
+			delivery_report(event);
+			break;
 		case QUEUE_ACCOUNT:
 			delivery_account_changed(&event->event.user_id);
 			break;
@@ -269,64 +273,12 @@ dispatch_prepare(void)
  * ----------
  */
 
-/* Is a field of the event's data that id, which may be empty? */
-static bool
-event_field_is(const Event *event, const char *field, const char *id)
-{
-	JsonbValue	value;
-
-	return *id != '\0' && event_field(event, field, &value) && value.type == jbvString &&
-		value.val.string.len == strlen(id) && memcmp(value.val.string.val, id, value.val.string.len) == 0;
-}
-
-/*
- * Was the message written in another channel, whose chat is shared with this
- * one?  Then it says where: Twitch's source_broadcaster_user_id, or
- * source_channel_id.
- */
-static bool
-event_is_shared(const Event *event, const char *channel)
-{
-	static const char *const fields[] = {"source_broadcaster_user_id", "source_channel_id"};
-
-	for (size_t i = 0; i < lengthof(fields); i++)
-	{
-		JsonbValue	source;
-		JsonbValue	own;
-
-		if (!event_field(event, fields[i], &source) || source.type != jbvString)
-			continue;
-		if (channel != NULL)
-			return !event_field_is(event, fields[i], channel);
-		if (event_field(event, "broadcaster_user_id", &own) && own.type == jbvString)
-			return !event_field_is(event, fields[i], pnstrdup(own.val.string.val, own.val.string.len));
-	}
-	return false;
-}
-
-/*
- * Did the hook write the message itself, in this chat or in one that shares
- * its messages with it?  Conditions that speak of the streamer's own messages
- * want them.
- */
+/* Did the hook write the message itself?  Conditions that want the streamer's own ones want it. */
 static bool
 is_own_message(const UserHooks *user, const Hook *hook, const Event *event)
 {
-	int			target = -1;
-
-	if (event->type != TRIGGER_CHAT_MESSAGE || !hook->action->type->sends_chat ||
-		!condition_ignores_self(hook->condition))
-		return false;
-	for (int i = 0; event->platform != NULL && user->accounts != NULL && i < TARGETS; i++)
-	{
-		if (strcmp(target_names[i], event->platform) == 0)
-			target = i;
-	}
-	if (target < 0 || (user->connected & ((uint32) 1 << target)) == 0)
-		return event_is_shared(event, NULL);
-	return event_field_is(event, "sender_channel_id", user->accounts[target].sender) ||
-		event_field_is(event, "sender_channel_id", user->accounts[target].channel) ||
-		event_is_shared(event, user->accounts[target].channel);
+	return hook->action->type->sends_chat && condition_ignores_self(hook->condition) &&
+		chat_loop_closes(event, user->accounts, user->connected);
 }
 
 /* A delivery to each of the hook's destinations; false when there is none left. */

@@ -18,9 +18,11 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "chat_gateway.h"
 #include "compat.h"
 #include "launcher.h"
 #include "leave.h"
+#include "listener.h"
 #include "mail_server.h"
 #include "settings.h"
 #include "shared.h"
@@ -58,6 +60,9 @@ char	   *hooks_smtp_from = "";
 char	   *hooks_smtp_user = "";
 char	   *hooks_smtp_password_file = "";
 int			hooks_email_rate = 60;
+int			hooks_chat = CHAT_DIRECT;
+char	   *hooks_chat_gateway_url = "";
+char	   *hooks_chat_gateway_secret_file = "";
 char	   *hooks_twitch_url = "";
 char	   *hooks_kick_url = "";
 char	   *hooks_youtube_url = "";
@@ -70,6 +75,13 @@ int			hooks_rotation_age = 60;
 
 static char *allow_addresses_string = NULL;
 static char *deny_addresses_string = NULL;
+
+static const struct config_enum_entry chat_options[] = {
+	{"direct", CHAT_DIRECT, false},
+	{"gateway", CHAT_GATEWAY, false},
+	{"outbox", CHAT_OUTBOX, false},
+	{NULL, 0, false}
+};
 
 static const struct config_enum_entry log_skips_options[] = {
 	{"all", LOG_SKIPS_ALL, false},
@@ -247,6 +259,20 @@ define_settings(void)
 							"Number of e-mails per hour for the hooks of one user.",
 							"0 sets no limit.",
 							&hooks_email_rate, 60, 0, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("hooks.chat",
+							 "How chat messages get to the platforms.",
+							 "direct: by the platforms' APIs; gateway: by requests to hooks.chat_gateway_url; "
+							 "outbox: by the table hooks.chat_outbox, which the application drains.",
+							 &hooks_chat, CHAT_DIRECT, chat_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.chat_gateway_url",
+							   "The application's sender of chat messages.",
+							   "Used when hooks.chat is gateway.",
+							   &hooks_chat_gateway_url, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   chat_gateway_check_url, NULL, NULL);
+	DefineCustomStringVariable("hooks.chat_gateway_secret_file",
+							   "File that holds the secret that requests to hooks.chat_gateway_url are signed with.",
+							   NULL,
+							   &hooks_chat_gateway_secret_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("hooks.twitch_url",
 							   "Twitch's API, where chat_message hooks send to.",
 							   NULL,
@@ -305,6 +331,7 @@ _PG_init(void)
 		shared_reserve();
 		launcher_register();
 		leave_install();
+		listener_install();
 	}
 
 	MarkGUCPrefixReserved("hooks");

@@ -61,7 +61,7 @@ static SPIPlanPtr insert_plan = NULL;
 
 /* Valid text without control characters, and not too long. */
 static char *
-clean_error(const char *error)
+clean_text(const char *error)
 {
 	int			length = pg_encoding_mbcliplen(PG_UTF8, error, strlen(error), MAX_ERROR);
 	char	   *copy = MemoryContextAlloc(TopMemoryContext, length + 2);
@@ -95,7 +95,9 @@ row_forget(LogRow *row)
 		pfree((char *) row->error);
 	if (row->action_type)
 		pfree((char *) row->action_type);
-	row->error = row->action_type = NULL;
+	if (row->platform)
+		pfree((char *) row->platform);
+	row->error = row->action_type = row->platform = NULL;
 }
 
 void
@@ -104,8 +106,10 @@ log_add(const LogRow *row)
 	LogRow		copy = *row;
 
 	copy.action_type = MemoryContextStrdup(TopMemoryContext, row->action_type);
+	if (row->platform)
+		copy.platform = clean_text(row->platform);
 	if (row->error)
-		copy.error = clean_error(row->error);
+		copy.error = clean_text(row->error);
 	rows_push(&batch, &copy);
 }
 
@@ -348,7 +352,7 @@ lock_out(LogRow *row)
 	if (locked_out.n < MAX_LOCKED_OUT)
 	{
 		rows_push(&locked_out, row);
-		row->error = row->action_type = NULL;	/* belong to the other list now */
+		row->error = row->action_type = row->platform = NULL;	/* belong to the other list now */
 	}
 	else
 	{

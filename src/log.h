@@ -31,7 +31,7 @@ typedef struct LogRow
 	int			duration_ms;
 	int			attempt;
 	int			response_status;	/* 0: none */
-	const char *platform;		/* of a chat message, a constant of target.h; NULL: none */
+	const char *platform;		/* of a chat message: where it went, "twitch" or "kick, twitch"; or NULL */
 } LogRow;
 
 /* Add a row to the batch; copies what it points to. */

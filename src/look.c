@@ -24,9 +24,11 @@
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
+#include "account.h"
 #include "action.h"
 #include "arguments.h"
-#include "chat_platform.h"
+#include "chat_gateway.h"
+#include "chat_loop.h"
 #include "condition.h"
 #include "cooldown.h"
 #include "lint.h"
@@ -90,6 +92,42 @@ set_text(Datum *values, bool *nulls, int n, const char *text)
  * ----------
  */
 
+/* What only the user's accounts decide about a hook that writes into chats. */
+static void
+judge_chat(const Action *action, const Condition *condition, const Occasion *occasion,
+		   Datum *values, bool *nulls)
+{
+	static const pg_uuid_t none = {{0}};
+	ChatAccount accounts[TARGETS] = {0};
+	AccountIds	ids[TARGETS] = {0};
+	const char *targets[ACTION_MAX_TARGETS];
+	Mistake		error = {0};
+	uint32		connected = 0;
+
+	if (memcmp(&occasion->hook_id, &none, UUID_LEN) != 0)
+		connected = account_look(&occasion->hook_id, accounts);
+	for (int i = 0; i < TARGETS; i++)
+	{
+		if ((connected & ((uint32) 1 << i)) == 0)
+			continue;
+		strlcpy(ids[i].channel, accounts[i].channel, sizeof(ids[i].channel));
+		strlcpy(ids[i].sender, accounts[i].sender ? accounts[i].sender : "", sizeof(ids[i].sender));
+	}
+	if (condition_ignores_self(condition) && chat_loop_closes(occasion->event, ids, connected))
+	{
+		set_text(values, nulls, 0, "skipped_condition");
+		set_text(values, nulls, 1, "the message is the hook's own, or from another channel's chat");
+		set_text(values, nulls, 2, "ignore_self");
+	}
+	else if (action_targets(action, connected, targets, &error) == 0)
+	{
+		set_text(values, nulls, 0, "failure");
+		set_text(values, nulls, 1, error.message);
+	}
+	else
+		set_text(values, nulls, 0, "fires");
+}
+
 /*
  * hooks.judge(trigger_type, conditions, action_type, action_config, hook_id,
  * hook_name, event): verdict, reason, key, event_value, hook_value.
@@ -145,6 +183,8 @@ hooks_judge(PG_FUNCTION_ARGS)
 			nulls[4] = false;
 		}
 	}
+	else if (action->type->sends_chat)
+		judge_chat(action, condition, &occasion, values, nulls);
 	else
 		set_text(values, nulls, 0, "fires");
 	return make_row(fcinfo, values, nulls);
@@ -287,66 +327,88 @@ masked_url(const char *url)
 	return out.data;
 }
 
-/*
- * A hook with several destinations is shown with the first one, to an account
- * that is made up: who is connected, and as whom, is not the caller's to see.
- */
+/* The message of a delivery as a row, or why there is none. */
 static void
-take_first_target(const Action *action, ActionDelivery *delivery)
+put_message(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery, const char *why)
 {
-	static ChatAccount account = {.channel = "0", .sender = "0", .token = MASK};
-	const char *targets[ACTION_MAX_TARGETS];
-	Mistake		error;
+	Datum		values[6] = {0};
+	bool		nulls[6] = {true, true, true, true, true, true};
+	Mistake		error = {.message = unconstify(char *, why)};
+	Message		message = {0};
+	pg_uuid_t	id = occasion_delivery_id(&delivery->occasion, delivery->target);
 
-	if (action->type->targets == NULL || action_targets(action, PG_UINT32_MAX, targets, &error) == 0)
-		return;
-	delivery->target = targets[0];
-	account.extra = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-													   CStringGetDatum("{\"client_id\": \"0\", \"liveChatId\": \"0\"}")));
-	delivery->account = &account;
+	delivery->id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
+	set_text(values, nulls, 0, delivery->target);
+	if (why == NULL && action->type->build(action, delivery, &message, &error))
+	{
+		set_text(values, nulls, 1, message.to_outbox ? "OUTBOX" : message.method);
+		if (message.url != NULL)
+			set_text(values, nulls, 2, message.shown_url ? message.shown_url : masked_url(message.url));
+		values[3] = DirectFunctionCall1(jsonb_in, CStringGetDatum(headers_json(&message)));
+		nulls[3] = false;
+		if (message.mail != NULL)
+			set_text(values, nulls, 4, message.mail->shown_body);
+		else if (message.body != NULL)
+			set_text(values, nulls, 4, pnstrdup(message.body, message.body_length));
+	}
+	else
+		set_text(values, nulls, 5, error.message);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* A message for each of the accounts that the user of the hook has where it writes. */
+static void
+put_messages(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery, bool has_hook)
+{
+	ChatAccount accounts[TARGETS];
+	const char *targets[ACTION_MAX_TARGETS];
+	Mistake		error = {0};
+	uint32		connected = has_hook ? account_look(&delivery->occasion.hook_id, accounts) : 0;
+	int			n = action_targets(action, connected, targets, &error);
+
+	if (n == 0)
+		put_message(result, action, delivery, error.message);
+	for (int i = 0; i < n; i++)
+	{
+		ChatAccount *account = &accounts[target_number(targets[i])];
+
+		account->token = MASK;
+		delivery->target = targets[i];
+		delivery->account = account;
+		put_message(result, action, delivery, NULL);
+	}
 }
 
 /*
- * hooks.build(action_type, action_config, hook_id, hook_name, event): method,
- * url, headers, body, reason (why there is no message).
+ * hooks.build(action_type, action_config, hook_id, hook_name, event): for each
+ * destination target, method, url, headers, body, reason (why there is no
+ * message).
  */
 Datum
 hooks_build(PG_FUNCTION_ARGS)
 {
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	const char *action_name = argument_string(fcinfo, 0);
 	Mistake		error = {0};
-	Message		message = {0};
 	Action	   *action;
 	Event		event;
 	ActionDelivery delivery = {.now = GetCurrentTimestamp()};
-	pg_uuid_t	id;
-	Datum		values[5] = {0};
-	bool		nulls[5] = {true, true, true, true, true};
 
+	InitMaterializedSRF(fcinfo, 0);
 	argument_event(PG_GETARG_JSONB_P(4), true, &event);
 	delivery.occasion = argument_occasion(fcinfo, 2, 3, &event);
+	chat_gateway_forget();
 	action = action_compile(action_name ? action_name : "", argument_json(fcinfo, 1), &error);
-	if (action != NULL)
-		take_first_target(action, &delivery);
-	id = occasion_delivery_id(&delivery.occasion, delivery.target);
-	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
-
 	if (action != NULL && action->edits != NULL && !PG_ARGISNULL(2))
 		delivery.edits = posted_look(&event, action->edits, &delivery.occasion.hook_id);
-	if (action != NULL && action->type->build(action, &delivery, &message, &error))
-	{
-		set_text(values, nulls, 0, message.method);
-		set_text(values, nulls, 1, message.shown_url ? message.shown_url : masked_url(message.url));
-		values[2] = DirectFunctionCall1(jsonb_in, CStringGetDatum(headers_json(&message)));
-		nulls[2] = false;
-		if (message.mail != NULL)
-			set_text(values, nulls, 3, message.mail->shown_body);
-		else if (message.body != NULL)
-			set_text(values, nulls, 3, pnstrdup(message.body, message.body_length));
-		return make_row(fcinfo, values, nulls);
-	}
-	set_text(values, nulls, 4, error.message);
-	return make_row(fcinfo, values, nulls);
+
+	if (action == NULL)
+		put_message(result, action, &delivery, error.message);
+	else if (action->accounts)
+		put_messages(result, action, &delivery, !PG_ARGISNULL(2));
+	else
+		put_message(result, action, &delivery, NULL);
+	return (Datum) 0;
 }
 
 /* ----------

@@ -40,6 +40,8 @@ typedef struct Message
 	size_t		body_length;
 	int			timeout_ms;		/* 0: the setting's */
 	bool		wants_body;		/* the answer's, that is */
+	bool		trusted;		/* the URL is the administrator's, and may have any address */
+	bool		to_outbox;		/* not sent, but left to the application (outbox.h): its body is all */
 } Message;
 
 /* How an attempt ended, as far as the transport can tell. */

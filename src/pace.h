@@ -10,7 +10,7 @@
  * and the others wait for its answer.
  *
  * For some destinations there is a limit of our own, too: so many requests in
- * an hour, which begins with the first one.  Pure.
+ * a time, which begins with the first one.  Pure.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +22,13 @@
 /* No destination may stop us for longer than this, or is held to what it said so long ago. */
 #define PACE_LONGEST (3600 * USECS_PER_SEC)
 
+/* A limit of our own: so many requests in so many seconds, an hour at most.  All zero: none. */
+typedef struct Allowance
+{
+	int			most;
+	int			seconds;
+} Allowance;
+
 /* All zero is a destination that nothing is known of. */
 typedef struct Pace
 {
@@ -30,9 +37,9 @@ typedef struct Pace
 	TimestampTz renewed_at;		/* 0: it has said nothing */
 	uint32		bucket;			/* which of its limits that was, as it calls them */
 	TimestampTz closed_until;	/* 0: it is not */
-	int			hourly;			/* our own limit; 0: none */
+	int			most;			/* our own limit; 0: none */
 	int			left;			/* of that … */
-	TimestampTz hour_ends;		/* … until then */
+	TimestampTz counted_until;	/* … until then */
 } Pace;
 
 /* Has it told of a limit, counts anew, and has not said up to what? */
@@ -54,8 +61,8 @@ pace_opens_at(const Pace *pace, TimestampTz now)
 		opens = pace->closed_until;
 	if (pace->renewed_at > now && pace->remaining <= 0)
 		opens = Max(opens, pace->renewed_at);
-	if (pace->hourly > 0 && pace->hour_ends > now && pace->left <= 0)
-		opens = Max(opens, pace->hour_ends);
+	if (pace->most > 0 && pace->counted_until > now && pace->left <= 0)
+		opens = Max(opens, pace->counted_until);
 	/* A clock that was set back must not make it longer. */
 	return Min(opens, now + PACE_LONGEST);
 }
@@ -66,8 +73,8 @@ pace_room(const Pace *pace, TimestampTz now)
 {
 	int			ours = PG_INT32_MAX;
 
-	if (pace->hourly > 0)
-		ours = pace->hour_ends > now ? pace->left : pace->hourly;
+	if (pace->most > 0)
+		ours = pace->counted_until > now ? pace->left : pace->most;
 	if (pace->renewed_at == 0)
 		return ours;
 	return Min(ours, pace_is_outdated(pace, now) ? 1 : pace->remaining);
@@ -77,7 +84,7 @@ pace_room(const Pace *pace, TimestampTz now)
 static inline bool
 pace_is_over(const Pace *pace, TimestampTz now)
 {
-	return pace->under_way == 0 && pace->closed_until <= now && pace->hour_ends <= now &&
+	return pace->under_way == 0 && pace->closed_until <= now && pace->counted_until <= now &&
 		pace->renewed_at + PACE_LONGEST <= now;
 }
 
@@ -93,15 +100,15 @@ pace_expect(Pace *pace, TimestampTz now)
 }
 
 static inline void
-pace_start(Pace *pace, int hourly, TimestampTz now)
+pace_start(Pace *pace, Allowance allowance, TimestampTz now)
 {
 	if (pace->under_way == 0 && pace->closed_until <= now && pace->renewed_at + PACE_LONGEST <= now)
 		pace->renewed_at = 0;
-	pace->hourly = hourly;
-	if (hourly > 0 && pace->hour_ends <= now)
+	pace->most = allowance.most;
+	if (allowance.most > 0 && pace->counted_until <= now)
 	{
-		pace->hour_ends = now + PACE_LONGEST;
-		pace->left = hourly;
+		pace->counted_until = now + Min(allowance.seconds * USECS_PER_SEC, PACE_LONGEST);
+		pace->left = allowance.most;
 	}
 	if (pace->left > 0)
 		pace->left--;
@@ -115,7 +122,7 @@ static inline void
 pace_done(Pace *pace, bool taken)
 {
 	pace->under_way--;
-	if (!taken && pace->left < pace->hourly)
+	if (!taken && pace->left < pace->most)
 		pace->left++;
 }
 

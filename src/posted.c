@@ -240,24 +240,6 @@ posted_open(void)
 	SPI_finish();
 }
 
-/* The user of a hook, if the caller may see it. */
-static bool
-visible_user(const pg_uuid_t *hook, pg_uuid_t *user_id)
-{
-	Oid			type = UUIDOID;
-	Datum		argument = UUIDPGetDatum(hook);
-	bool		isnull;
-
-	if (SPI_execute_with_args("SELECT h.user_id FROM hooks.visible_hooks() AS h"
-							  " WHERE h.id OPERATOR(pg_catalog.=) $1",
-							  1, &type, &argument, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for a hook");
-	if (SPI_processed == 0)
-		return false;
-	*user_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	return true;
-}
-
 /* The id of the message of a user that an event is to change. */
 static char *
 stored_message(const Event *event, const char *name, const pg_uuid_t *user_id)
@@ -293,7 +275,7 @@ posted_look(const Event *event, const char *name, const pg_uuid_t *hook)
 	char	   *message = "";
 
 	connect_spi();
-	if (visible_user(hook, &user_id))
+	if (tables_visible_user(hook, &user_id))
 	{
 		tables_act_as_owner(tables_machinery("message"), &saved);
 		message = stored_message(event, name, &user_id);

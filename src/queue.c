@@ -61,6 +61,7 @@ static const char *const request_names[] = {
 	[QUEUE_CANCEL] = "cancel",
 	[QUEUE_RESUME] = "resume",
 	[QUEUE_ACCOUNT] = "account",
+	[QUEUE_REPORT] = "report",
 };
 
 QueueRequest

@@ -43,7 +43,8 @@ typedef enum QueueRequest
 	QUEUE_REPLAY,				/* … of all hooks whose conditions hold */
 	QUEUE_CANCEL,				/* do not make this event's delivery of the hook */
 	QUEUE_RESUME,				/* the hook, or the user, was paused */
-	QUEUE_ACCOUNT				/* an account of the user has changed */
+	QUEUE_ACCOUNT,				/* an account of the user has changed */
+	QUEUE_REPORT				/* what became of a message of the outbox; "data" says it */
 } QueueRequest;
 
 /* Columns of an ack table: parallel arrays, one element per acknowledgement. */

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "arguments.h"
+#include "chat_report.h"
 #include "commit.h"
 #include "event.h"
 #include "interest.h"
@@ -40,6 +41,7 @@ PG_FUNCTION_INFO_V1(hooks_resume);
 PG_FUNCTION_INFO_V1(hooks_cancel);
 PG_FUNCTION_INFO_V1(hooks_redeliver);
 PG_FUNCTION_INFO_V1(hooks_replay);
+PG_FUNCTION_INFO_V1(hooks_chat_done);
 PG_FUNCTION_INFO_V1(hooks_account_changed);
 
 /* What a request is about, with room for the values that it points to. */
@@ -317,7 +319,9 @@ take_logged(Subject *subject, const pg_uuid_t *log, MemoryContext context)
 	hook = *DatumGetUUIDP(result(1, &isnull));
 	event = *DatumGetUUIDP(result(2, &isnull));
 	value = result(3, &isnull);
-	target = isnull ? NULL : target_name(TextDatumGetCString(value));
+
+	/* Where the application sends chat messages, there is one delivery for all platforms. */
+	target = isnull || hooks_chat != CHAT_DIRECT ? NULL : target_name(TextDatumGetCString(value));
 	if (query_ours(psprintf(DELIVERY_QUERY "hook_id OPERATOR(pg_catalog.=) $1"
 							" AND event_id OPERATOR(pg_catalog.=) $2 AND target IS NOT DISTINCT FROM %s",
 							target ? quote_literal_cstr(target) : "NULL"), &hook, &event, true) > 0)
@@ -402,6 +406,61 @@ hooks_replay(PG_FUNCTION_ARGS)
 	SPI_finish();
 	enqueue(&subject, QUEUE_REPLAY);
 	PG_RETURN_VOID();
+}
+
+/* ----------
+ * Reports
+ * ----------
+ */
+
+/* What the application says about a message; an error when it cannot be understood. */
+static void
+check_report(const Jsonb *results)
+{
+	ChatReport	report;
+	Mistake		error;
+
+	if (!chat_report_read(&results->root, &report, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", error.message),
+				 error.hint ? errhint("%s", error.hint) : 0));
+	if (report.pending != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("report for \"%s\" is not final", report.pending),
+				 errhint("Call hooks.chat_done() when every platform has taken the message or refused it.")));
+}
+
+/* hooks.chat_done(id, results) */
+Datum
+hooks_chat_done(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = PG_GETARG_UUID_P(0);
+	Jsonb	   *results = PG_GETARG_JSONB_P(1);
+	MemoryContext context = CurrentMemoryContext;
+	Subject		subject = {0};
+	bool		isnull;
+	bool		found;
+
+	check_report(results);
+	connect_spi();
+	found = query_ours("DELETE FROM hooks.chat_outbox WHERE id OPERATOR(pg_catalog.=) $1 AND $2 IS NULL"
+					   " RETURNING test", id, NULL, false) > 0;
+	if (found && !DatumGetBool(result(1, &isnull)))
+	{
+		found = query_ours(DELIVERY_QUERY "id OPERATOR(pg_catalog.=) $1 AND $2 IS NULL"
+						   " AND why OPERATOR(pg_catalog.=) 'outbox'", id, NULL, true) > 0;
+		if (found)
+		{
+			take_delivery(&subject, context);
+			subject.platform = NULL;
+			subject.data = (struct varlena *) results;
+			enqueue(&subject, QUEUE_REPORT);
+		}
+	}
+	SPI_finish();
+	PG_RETURN_BOOL(found);
 }
 
 /* ----------

@@ -572,7 +572,7 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	delivery->class = Min(class_of[order->type] + (order->again ? CLASS_AGAIN : 0), CLASSES - 1);
 	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
 	delivery->concurrency = order->strict ? 1 : order->concurrency;
-	delivery->hourly = order->hourly;
+	delivery->allowance = order->allowance;
 	delivery->strict = order->strict;
 	delivery->keeps_place = false;
 	delivery->probe = false;
@@ -851,7 +851,7 @@ start(Schedule *schedule, ScheduleLane *lane, ScheduleStep *step)
 	delivery->probe = breaker_start(&delivery->host->breaker);
 	if (delivery->told)
 		pace_expect(&destination->pace, schedule->now);
-	pace_start(&destination->pace, delivery->hourly, schedule->now);
+	pace_start(&destination->pace, delivery->allowance, schedule->now);
 	if (series != NULL)
 		series->in_flight++;
 

@@ -108,7 +108,7 @@ typedef struct Scheduled
 	int			class;
 	int			cost;
 	int			concurrency;
-	int			hourly;
+	Allowance	allowance;
 	bool		strict;
 	bool		keeps_place;	/* while it is aside */
 	bool		told;
@@ -128,7 +128,7 @@ typedef struct ScheduleOrder
 	uint64		series;			/* one of it at a time is under way; 0: it is in none */
 	Size		size;			/* of its event, in bytes */
 	int			concurrency;	/* the hook's own limit, 0: none */
-	int			hourly;			/* requests to its destination in an hour, 0: any */
+	Allowance	allowance;		/* of its destination */
 	bool		strict;
 	bool		again;			/* a retry or a replay */
 	bool		was_aside;		/* and counted as such */

@@ -17,6 +17,14 @@ typedef enum LogSkips
 	LOG_SKIPS_ALL
 } LogSkips;
 
+/* How chat messages get to the platforms. */
+typedef enum ChatWay
+{
+	CHAT_DIRECT,				/* by the platforms' APIs */
+	CHAT_GATEWAY,				/* by a request to the application */
+	CHAT_OUTBOX					/* by a table that the application drains */
+} ChatWay;
+
 extern bool hooks_enabled;
 extern int	hooks_max_databases;
 extern int	hooks_idle_timeout; /* seconds */
@@ -44,6 +52,9 @@ extern char *hooks_smtp_from;
 extern char *hooks_smtp_user;
 extern char *hooks_smtp_password_file;
 extern int	hooks_email_rate;	/* per user and hour, 0: any */
+extern int	hooks_chat;			/* ChatWay */
+extern char *hooks_chat_gateway_url;	/* empty: none, as with the next */
+extern char *hooks_chat_gateway_secret_file;
 extern char *hooks_twitch_url;
 extern char *hooks_kick_url;
 extern char *hooks_youtube_url;

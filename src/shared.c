@@ -26,6 +26,7 @@ typedef struct Shared
 {
 	LWLock	   *lock;
 	pg_atomic_uint32 launcher;	/* number of its process, or NO_PROCESS */
+	pg_atomic_uint32 listeners; /* sessions that listen for chat messages */
 	int			nslots;
 	DatabaseSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } Shared;
@@ -105,6 +106,7 @@ shared_startup(void)
 		shared->lock = &(GetNamedLWLockTranche("hooks"))->lock;
 		shared->nslots = hooks_max_databases;
 		pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
+		pg_atomic_init_u32(&shared->listeners, 0);
 		for (int i = 0; i < shared->nslots; i++)
 			slot_init(&shared->slots[i]);
 	}
@@ -357,6 +359,12 @@ shared_release(DatabaseSlot *slot)
 	slot->start_after = 0;
 	shared_unlock();
 	shared_wake_launcher();
+}
+
+pg_atomic_uint32 *
+shared_listeners(void)
+{
+	return &shared->listeners;
 }
 
 const char *

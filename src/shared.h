@@ -147,6 +147,9 @@ shared_set(DatabaseSlot *slot, Stat stat, int64 n)
 		pg_atomic_write_u64(&slot->stats[stat], n);
 }
 
+/* How many sessions listen for chat messages (listener.h). */
+extern pg_atomic_uint32 *shared_listeners(void);
+
 extern const char *shared_stat_name(Stat stat);
 
 #endif							/* HOOKS_SHARED_H */

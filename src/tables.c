@@ -26,6 +26,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
@@ -235,4 +236,21 @@ tables_timestamptz_as_time(Oid relation, const char *column, const char *value)
 	if (has_time_zone(relation, column))
 		return pstrdup(value);
 	return psprintf("pg_catalog.timezone('UTC', %s)", value);
+}
+
+bool
+tables_visible_user(const pg_uuid_t *hook, pg_uuid_t *user)
+{
+	Oid			type = UUIDOID;
+	Datum		argument = UUIDPGetDatum(hook);
+	bool		isnull;
+
+	if (SPI_execute_with_args("SELECT h.user_id FROM hooks.visible_hooks() AS h"
+							  " WHERE h.id OPERATOR(pg_catalog.=) $1",
+							  1, &type, &argument, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for a hook");
+	if (SPI_processed == 0)
+		return false;
+	*user = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return true;
 }

@@ -9,6 +9,7 @@
 #define HOOKS_TABLES_H
 
 #include "utils/relcache.h"
+#include "utils/uuid.h"
 
 /*
  * The table that plays the part of stream_hooks, or of stream_hook_logs, in
@@ -39,6 +40,9 @@ typedef struct TablesUser
 
 extern void tables_act_as_owner(Oid relation, TablesUser *saved);
 extern void tables_act_done(const TablesUser *saved);
+
+/* The user of a hook; false when the caller sees no such hook.  Needs SPI. */
+extern bool tables_visible_user(const pg_uuid_t *hook, pg_uuid_t *user);
 
 /*
  * Raise an error if the table's policies apply even to its owner, as whom we

@@ -33,15 +33,22 @@ const char *const target_names[TARGETS] = {"twitch", "kick", "youtube"};
 
 static HTAB *siblings = NULL;
 
+int
+target_number(const char *name)
+{
+	int			i = 0;
+
+	while (i < TARGETS && strcmp(target_names[i], name) != 0)
+		i++;
+	return i;
+}
+
 const char *
 target_name(const char *name)
 {
-	for (int i = 0; i < TARGETS; i++)
-	{
-		if (strcmp(target_names[i], name) == 0)
-			return target_names[i];
-	}
-	return NULL;
+	int			i = target_number(name);
+
+	return i < TARGETS ? target_names[i] : NULL;
 }
 
 void

@@ -21,6 +21,9 @@ extern const char *const target_names[TARGETS];
 /* The name as a constant that lives for ever; NULL when it is none. */
 extern const char *target_name(const char *name);
 
+/* Where a name stands in target_names; TARGETS when it is none. */
+extern int	target_number(const char *name);
+
 /*
  * What becomes of the hook's cooldown when some of its deliveries of one event
  * succeed: it is given back by the last one to end, if none has taken it.

@@ -109,6 +109,7 @@ typedef struct Request
 	char	   *body;			/* the answer's, as far as wanted; or NULL */
 	size_t		body_length;
 	bool		wants_body;
+	bool		trusted;		/* the address guard is not asked */
 	bool		refused;		/* the address guard said no */
 	bool		handshaking;	/* connected, and waiting for the other side's TLS */
 	bool		sent;			/* perhaps only in part */
@@ -243,7 +244,8 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	int			fd;
 
 	/* With a proxy, this is the proxy's address, which the settings name, as they do a mail server. */
-	if (request->kind == REQUEST_HTTP && (hooks_proxy == NULL || *hooks_proxy == '\0') &&
+	if (request->kind == REQUEST_HTTP && !request->trusted &&
+		(hooks_proxy == NULL || *hooks_proxy == '\0') &&
 		address_refused(&address->addr, hooks_allow_addresses, hooks_deny_addresses) != NULL)
 	{
 		request->refused = true;
@@ -279,7 +281,7 @@ on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
 	if (request->kind == REQUEST_MAIL)
 		return CURL_PREREQFUNC_OK;	/* nothing of it is sent yet */
 	request->sent = true;
-	if (hooks_proxy != NULL && *hooks_proxy != '\0')
+	if (request->trusted || (hooks_proxy != NULL && *hooks_proxy != '\0'))
 		return CURL_PREREQFUNC_OK;
 	if (inet_pton(AF_INET, ip, &v4.sin_addr) == 1)
 		address = (struct sockaddr *) &v4;
@@ -803,6 +805,15 @@ set_fixed_options(Request *request)
 	}
 }
 
+/* Whose URL is it, the administrator's or a hook's? */
+static void
+set_trust(Request *request, bool trusted)
+{
+	request->trusted = trusted;
+	curl_easy_setopt(request->easy, CURLOPT_PROTOCOLS_STR,
+					 trusted || hooks_allow_http ? "https,http" : "https");
+}
+
 /* The options of HTTP requests that settings decide. */
 static void
 set_configured_http_options(Request *request)
@@ -810,7 +821,7 @@ set_configured_http_options(Request *request)
 	CURL	   *easy = request->easy;
 	bool		has_proxy = hooks_proxy != NULL && *hooks_proxy != '\0';
 
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, hooks_allow_http ? "https,http" : "https");
+	set_trust(request, false);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
 					 hooks_http2 ? (long) CURL_HTTP_VERSION_2TLS : (long) CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(easy, CURLOPT_PROXY, has_proxy ? hooks_proxy : "");
@@ -1047,6 +1058,8 @@ start_http(const Message *message, void *arg)
 		return "out of memory";
 	easy = request->easy;
 	reset_request(request, message, arg);
+	if (request->trusted != message->trusted)
+		set_trust(request, message->trusted);
 	if (message->body != NULL)
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	else

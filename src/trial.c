@@ -24,10 +24,14 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "account.h"
 #include "action.h"
 #include "arguments.h"
+#include "chat_gateway.h"
 #include "compat.h"
+#include "outbox.h"
 #include "settings.h"
+#include "tables.h"
 #include "transport.h"
 
 PG_FUNCTION_INFO_V1(hooks_test);
@@ -150,20 +154,18 @@ perform(const Message *message, const Action *action, const ActionDelivery *deli
 }
 
 static void
-put_result(ReturnSetInfo *result, const char *target, const char *why, const Outcome *outcome,
-		   int64 duration_us)
+put_result(ReturnSetInfo *result, const char *target, const char *why, const char *status,
+		   const char *error, const Outcome *outcome, int64 duration_us)
 {
 	Datum		values[RESULTS] = {0};
 	bool		nulls[RESULTS] = {true, false, true, false, true};
-	bool		succeeded = why == NULL && outcome->class == OUTCOME_SUCCESS;
-	const char *error = why ? why : outcome->error ? outcome->error : outcome->note;
 
 	if (target != NULL)
 	{
 		values[RESULT_TARGET] = CStringGetTextDatum(target);
 		nulls[RESULT_TARGET] = false;
 	}
-	values[RESULT_STATUS] = CStringGetTextDatum(succeeded ? "success" : "failure");
+	values[RESULT_STATUS] = CStringGetTextDatum(status);
 	if (why == NULL && outcome->status != 0)
 	{
 		values[RESULT_RESPONSE_STATUS] = Int32GetDatum(outcome->status);
@@ -178,6 +180,72 @@ put_result(ReturnSetInfo *result, const char *target, const char *why, const Out
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
+/* A message that the application sends: it is there when our transaction has ended. */
+static void
+put_into_outbox(ReturnSetInfo *result, const ActionDelivery *delivery, const pg_uuid_t *id,
+				const Message *message)
+{
+	Outcome		outcome = {0};
+	TablesUser	saved;
+
+	tables_act_as_owner(tables_machinery("chat_outbox"), &saved);
+	outbox_put_test(id, &delivery->occasion.hook_id, &delivery->occasion.event->user_id,
+					message->body);
+	tables_act_done(&saved);
+	put_result(result, NULL, NULL, "pending", "in hooks.chat_outbox, for the application to take", &outcome, 0);
+}
+
+/* Send the message to one of the hook's destinations; "why" says that there is none. */
+static void
+try(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery, const char *why)
+{
+	Mistake		error = {.message = unconstify(char *, why)};
+	Message		message = {0};
+	Outcome		outcome = {0};
+	int64		duration_us = 0;
+	pg_uuid_t	id = occasion_delivery_id(&delivery->occasion, delivery->target);
+
+	delivery->id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
+	if (why == NULL)
+	{
+		message.timeout_ms = action->timeout_ms;
+		if (!action->type->build(action, delivery, &message, &error))
+			why = error.message;
+		else if (message.to_outbox)
+		{
+			put_into_outbox(result, delivery, &id, &message);
+			return;
+		}
+		else
+			why = perform(&message, action, delivery, &outcome, &duration_us);
+	}
+	put_result(result, delivery->target, why,
+			   why == NULL && outcome.class == OUTCOME_SUCCESS ? "success" : "failure",
+			   why ? why : outcome.error ? outcome.error : outcome.note, &outcome, duration_us);
+}
+
+/* One for each of the accounts of the hook's user. */
+static void
+try_accounts(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery)
+{
+	ChatAccount accounts[TARGETS];
+	const char *targets[ACTION_MAX_TARGETS];
+	Mistake		error = {0};
+	int			n = action_targets(action, account_look(&delivery->occasion.hook_id, accounts),
+								   targets, &error);
+
+	if (n == 0)
+		try(result, action, delivery, error.message);
+	delivery->to_account = true;
+	for (int i = 0; i < n; i++)
+	{
+		delivery->target = targets[i];
+		delivery->account = &accounts[target_number(targets[i])];
+		try(result, action, delivery,
+			delivery->account->token ? NULL : "token is missing: the account's secret is not there");
+	}
+}
+
 /* hooks.test(hook, event): target, status, response_status, duration_ms, error_message. */
 Datum
 hooks_test(PG_FUNCTION_ARGS)
@@ -185,13 +253,8 @@ hooks_test(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Trial		trial = {0};
 	Mistake		error = {0};
-	Message		message = {0};
-	Outcome		outcome = {0};
-	int64		duration_us = 0;
 	ActionDelivery delivery = {.test = true,.now = GetCurrentTimestamp()};
 	Action	   *action;
-	pg_uuid_t	id;
-	const char *why;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -209,18 +272,13 @@ hooks_test(PG_FUNCTION_ARGS)
 
 	load(&trial, PG_GETARG_UUID_P(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
 	delivery.occasion = trial.occasion;
-	id = occasion_delivery_id(&trial.occasion, NULL);
-	delivery.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
-
+	chat_gateway_forget();
 	action = action_compile(trial.action_name, trial.config, &error);
 	if (action == NULL)
-		why = error.message;
+		try(result, action, &delivery, error.message);
+	else if (action->accounts)
+		try_accounts(result, action, &delivery);
 	else
-	{
-		message.timeout_ms = action->timeout_ms;
-		why = action->type->build(action, &delivery, &message, &error)
-			? perform(&message, action, &delivery, &outcome, &duration_us) : error.message;
-	}
-	put_result(result, NULL, why, &outcome, duration_us);
+		try(result, action, &delivery, NULL);
 	return (Datum) 0;
 }

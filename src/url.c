@@ -62,8 +62,9 @@ literal_refused(const char *host)
 	return NULL;
 }
 
+/* "trusted": it is the administrator's, who may write any host. */
 static bool
-check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
+check_handle(CURLU *handle, bool trusted, UrlParts *parts, Mistake *error)
 {
 	const char *why;
 	char	   *port;
@@ -72,7 +73,7 @@ check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
 	parts->host = part(handle, CURLUPART_HOST, 0);
 	port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
 	if (parts->scheme != NULL && strcmp(parts->scheme, "https") != 0 &&
-		!(strcmp(parts->scheme, "http") == 0 && hooks_allow_http))
+		!(strcmp(parts->scheme, "http") == 0 && (trusted || hooks_allow_http)))
 		return mistake(error, psprintf("URL must use https, not %s", parts->scheme),
 					   "Write it like \"https://example.com/webhook\".");
 	if (parts->scheme == NULL || parts->host == NULL || port == NULL)
@@ -91,7 +92,9 @@ check_handle(CURLU *handle, UrlParts *parts, Mistake *error)
 
 	if (part(handle, CURLUPART_USER, 0) || part(handle, CURLUPART_PASSWORD, 0))
 		return mistake(error, "URL must not contain a user name or password",
-					   "Put an \"Authorization\" header into \"headers\" instead.");
+					   trusted ? NULL : "Put an \"Authorization\" header into \"headers\" instead.");
+	if (trusted)
+		return true;
 	why = address_name_refused(parts->host);
 	if (why == NULL)
 		why = literal_refused(parts->host);
@@ -113,8 +116,8 @@ has_authority(const char *url)
 	return authority != NULL && authority[3] != '\0' && strchr("/?#\\", authority[3]) == NULL;
 }
 
-bool
-url_check(const char *url, UrlParts *parts, Mistake *error)
+static bool
+check(const char *url, bool trusted, UrlParts *parts, Mistake *error)
 {
 	CURLU	   *handle;
 	CURLUcode	code;
@@ -133,12 +136,24 @@ url_check(const char *url, UrlParts *parts, Mistake *error)
 		return mistake(error, psprintf("URL is malformed: %s", curl_url_strerror(code)),
 					   "Write it like \"https://example.com/webhook\".");
 	}
-	good = check_handle(handle, parts, error);
+	good = check_handle(handle, trusted, parts, error);
 	curl_url_cleanup(handle);
 	if (good && !has_authority(url))
 		return mistake(error, "URL has no host after \"://\"",
 					   "Write it like \"https://example.com/webhook\".");
 	return good;
+}
+
+bool
+url_check(const char *url, UrlParts *parts, Mistake *error)
+{
+	return check(url, false, parts, error);
+}
+
+bool
+url_check_service(const char *url, UrlParts *parts, Mistake *error)
+{
+	return check(url, true, parts, error);
 }
 
 bool

@@ -27,6 +27,9 @@ typedef struct UrlParts
  */
 extern bool url_check(const char *url, UrlParts *parts, Mistake *error);
 
+/* The same for a service that the administrator names: http or https, and any host will do. */
+extern bool url_check_service(const char *url, UrlParts *parts, Mistake *error);
+
 /*
  * Is this a mail server, smtp://host[:port] or smtps://host[:port], and no
  * more?  It is the administrator's: any host will do.

@@ -34,6 +34,7 @@
 
 #include "aside.h"
 #include "backlog.h"
+#include "chat_gateway.h"
 #include "clock.h"
 #include "compat.h"
 #include "delivery.h"
@@ -43,6 +44,7 @@
 #include "identity.h"
 #include "log.h"
 #include "orphan.h"
+#include "outbox.h"
 #include "parking.h"
 #include "posted.h"
 #include "settings.h"
@@ -169,7 +171,8 @@ leave_if_dropped(void)
 static bool
 has_results(void)
 {
-	return log_waiting() > 0 || backlog_has_acks() || aside_has_changes() || posted_has_changes();
+	return log_waiting() > 0 || backlog_has_acks() || aside_has_changes() || posted_has_changes() ||
+		outbox_has_changes();
 }
 
 /* How results are written this time. */
@@ -184,6 +187,17 @@ static void
 write_hooks(void *arg)
 {
 	hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, delivery_about_to_write);
+}
+
+/* After a commit: chat messages may be there for whoever listens. */
+static void
+tell_listeners(void)
+{
+	if (!outbox_has_news())
+		return;
+	begin();
+	outbox_tell();
+	commit();
 }
 
 /* All that has come of deliveries, in one transaction. */
@@ -211,6 +225,7 @@ write_results(void)
 		health_write(flushing.now, flushing.all_hooks);
 	aside_write();
 	posted_write();
+	outbox_write();
 	backlog_write_acks();
 	commit();
 
@@ -222,7 +237,9 @@ write_results(void)
 		health_written(flushing.now, flushing.all_hooks);
 	aside_written();
 	posted_written();
+	outbox_written();
 	backlog_acks_committed();
+	tell_listeners();
 }
 
 /* The same as a batch; false when something failed. */
@@ -477,6 +494,7 @@ delete_old_rows(void)
 	more_to_delete = log_retain();
 	more_to_delete = aside_retain() || more_to_delete;
 	posted_retain(GetCurrentTimestamp());
+	outbox_retain();
 	orphans_forget();
 }
 
@@ -730,6 +748,7 @@ wait_for_work(WaitEventSet *set)
 		ProcessConfigFile(PGC_SIGHUP);
 		release_hosts |= breaker && !hooks_breaker;
 		transport_reload();
+		chat_gateway_forget();
 		delivery_reload();
 		hooks_invalidate(InvalidOid);	/* what was allowed may not be any more */
 	}
@@ -802,6 +821,7 @@ start(void)
 		}
 		backlog_open();
 		posted_open();
+		outbox_open();
 		delivery_init();
 	}
 	commit();

@@ -2,8 +2,8 @@
  *
  * chat.c
  *		Stand-ins for the chats of Twitch, Kick and YouTube, at
- *		/chat/.../helix/chat/messages and so on: requests have to be as the
- *		services want them.
+ *		/chat/.../helix/chat/messages and so on, and for an application's
+ *		gateway: requests have to be as they want them.
  *
  * The token says how it goes on: one that begins with "stale" is refused.  So
  * does the message: with "DROP" in it the service says that it was not sent,
@@ -14,6 +14,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -134,6 +135,40 @@ check(const Conn *c, Slice path, const Value *text, int most, Buffer *out)
 	return 0;
 }
 
+/*
+ * An application's gateway, /chat/.../gateway.  What stands in the message after
+ * "=>" is its report; "=> 503" and the like is its status, without a body.
+ */
+static int
+gateway_answer(const Conn *c, Slice body, Buffer *out)
+{
+	Slice		type = request_header(c, "content-type");
+	Slice		delivery = request_header(c, "webhook-id");
+	Value		id = value_of(body, "id");
+	bool		same = id.found && delivery.len == strlen(id.text) &&
+		memcmp(delivery.data, id.text, delivery.len) == 0;
+	bool		user = value_of(body, "user_id").found;
+	bool		platforms = memmem(body.data, body.len, ",\"platforms\":", 13) != NULL;
+	Value		message = value_of(body, "message");
+	const char *report = strstr(message.text, "=>");
+
+	if (!starts_with(type, "application/json"))
+		return refuse(out, 415, "not JSON");
+	if (!starts_with(request_header(c, "webhook-signature"), "v1,"))
+		return refuse(out, 401, "not signed");
+	if (!same || !user || !platforms)
+		return refuse(out, 400, "id, user_id or platforms is not as it should be");
+	if (!message.found || message.points == 0 || message.points > 500)
+		return refuse(out, 400, "message is not as it should be");
+	if (report == NULL)
+		return 204;
+	report += strspn(report + 2, " ") + 2;
+	if (*report >= '0' && *report <= '9')
+		return atoi(report);
+	buffer_printf(out, "{\"deliveries\":%s}", report);
+	return 200;
+}
+
 int
 chat_answer(const Conn *c, Slice path, Slice query, Slice body, Buffer *headers, Buffer *out)
 {
@@ -144,6 +179,8 @@ chat_answer(const Conn *c, Slice path, Slice query, Slice body, Buffer *headers,
 	bool		drop = strstr(text.text, "DROP") != NULL;
 	int			status;
 
+	if (memmem(path.data, path.len, "/gateway", 8) != NULL)
+		return gateway_answer(c, body, out);
 	if (!twitch && !kick && !youtube)
 		return refuse(out, 404, "no such thing");
 	status = check(c, path, &text, youtube ? 200 : 500, out);

@@ -112,7 +112,7 @@ add(Sim *sim, SimDelivery *delivery, bool was_aside)
 		.destination = hook->destination->id,
 		.size = delivery->size,
 		.concurrency = hook->concurrency,
-		.hourly = hook->destination->hourly,
+		.allowance = hook->destination->allowance,
 		.strict = hook->strict,
 		.again = delivery->attempts > 0,
 		.was_aside = was_aside,
@@ -674,7 +674,7 @@ loop_run(Sim *sim)
 			write_batch(sim);
 		pass_time(sim);
 		CHECK(!sim->quiet_vt || sim->vt - sim->quiet_vt < PATIENCE_AT_THE_END + sim->jumped_back +
-			  sim->ndeliveries * (sim->tick + MSECS(100)) + sim->ndeliveries / LEAST_HOURLY * SECS(3600),
+			  sim->ndeliveries * (sim->tick + MSECS(100)) + sim->ndeliveries / LEAST_ALLOWED * SECS(3600),
 			  "%d deliveries have not ended long after everything works again", sim->live);
 	}
 	MemoryContextDelete(sim->schedule_context);

@@ -27,8 +27,8 @@
 /* For how long all that is left may take once every server works again. */
 #define PATIENCE_AT_THE_END SECS(3 * 3600)
 
-/* The smallest hourly limit of a destination. */
-#define LEAST_HOURLY 20
+/* The smallest limit of a destination that is ours. */
+#define LEAST_ALLOWED 20
 
 /* Due deliveries are loaded in pages of so many. */
 #define PAGE 500
@@ -103,11 +103,11 @@ typedef struct SimDestination
 	int64		window;
 	int			left;
 	int64		renewed_vt;
-	int			hourly;			/* our own limit; 0: none */
+	Allowance	allowance;		/* our own limit */
 
 	/* What it has said, and we have counted. */
-	int			hour_left;
-	TimestampTz hour_ends;
+	int			left;
+	TimestampTz counted_until;
 	int			in_flight;
 	int			remaining;
 	TimestampTz renewed_at;		/* PG_INT64_MIN: nothing */

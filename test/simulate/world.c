@@ -112,7 +112,12 @@ make_servers(Sim *sim)
 		destination->capacity = (int) draw_between(sim, 1, 30);
 		destination->window = draw_magnitude(sim, MSECS(200), SECS(600));
 		destination->renewed_vt = PG_INT64_MIN;
-		destination->hourly = !sim->contest && one_in(sim, 6) ? (int) draw_between(sim, LEAST_HOURLY, 200) : 0;
+		destination->allowance = (Allowance) {0};
+		if (!sim->contest && one_in(sim, 6))
+			destination->allowance = (Allowance)
+			{
+				(int) draw_between(sim, LEAST_ALLOWED, 200), one_in(sim, 2) ? 3600 : 30
+			};
 	}
 }
 

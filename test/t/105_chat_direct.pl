@@ -24,6 +24,7 @@ my %accounts = (
 	youtube => [ 'UC444', 'UC555', { liveChatId => 'live1' } ]);
 
 create_application($node);
+add_users($node, 2, 2);
 
 sub set_token
 {
@@ -324,6 +325,26 @@ for ('SELECT * FROM hooks.secret', 'SELECT * FROM hooks.chat_accounts', q{SELECT
 my (undef, undef, $stderr) = $node->psql('postgres', q{SELECT hooks.set_secret(} . literal(user_uuid(1)) . q{, 'x', E'a\r\nb: c')});
 like($stderr, qr/value of secret "x" is not valid/, 'a token holds no line');
 unlike($stderr, qr/b: c.*ERROR/s, '... and is not repeated');
+
+# What Twitch allows a writer, which it does not tell before it is too much.
+clear();
+connect_account('twitch');
+$node->safe_psql('postgres', q{UPDATE hooks.chat_accounts SET sender_id = channel_id});
+add_chat();
+$node->safe_psql('postgres', event_rows(25));
+wait_idle($node);
+is(scalar(@{ arrived()->{t} }), 25, 'in its own channel an account writes more');
+clear();
+connect_account('twitch', 2);
+add_chat(user => 2);
+$node->safe_psql('postgres', event_rows(25, user => 2));
+wait_until(
+	sub {
+		value($node, q{SELECT (SELECT count(*) FROM stream_hook_logs WHERE platform = 'twitch') = 20 AND }
+			  . q{(SELECT count(*) FROM hooks.pending) = 5}) eq 't';
+	},
+	'five to wait');
+is(scalar(@{ arrived()->{t} }), 20, '... than twenty messages in thirty seconds, as in somebody else\'s');
 
 finish($node, qr/terminated by signal 9|terminating|server process|background worker/);
 done_testing();
