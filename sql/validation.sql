@@ -122,7 +122,16 @@ FROM (VALUES
 	('discord_message', '{"template": 5, "webhook_url": "https://discord.com/api/webhooks/1/abc"}'),
 	('discord_message', '{"template": "hi", "webhook_url": "https://discord.com/api/webhooks/1/abc"}'),
 	('chat_message', '{}'), ('chat_message', '{"message": ""}'), ('chat_message', '{"message": ["hi"]}'),
-	('chat_message', '{"message": "hi {{username}}"}')
+	('chat_message', '{"message": "hi {{username}}"}'), ('chat_message', '{"message": "/ban {{username}}"}'),
+	('chat_message', '{"message": " .me {{username}}"}'), ('chat_message', '{"message": "!so {{username}}"}'),
+	('chat_message', '{"message": "hi", "platforms": ["twitch", "kick"]}'),
+	('chat_message', '{"message": "hi", "platforms": []}'), ('chat_message', '{"message": "hi", "platforms": "twitch"}'),
+	('chat_message', '{"message": "hi", "platforms": ["vimeo"]}'), ('chat_message', '{"message": "hi", "platforms": [5]}'),
+	('chat_message', '{"message": "hi", "messages": {"kick": "ho"}}'), ('chat_message', '{"message": "hi", "messages": []}'),
+	('chat_message', '{"message": "hi", "messages": {"vimeo": "ho"}}'), ('chat_message', '{"message": "hi", "messages": {"kick": 5}}'),
+	('chat_message', '{"message": "hi", "messages": {"kick": ["ho"]}}'), ('chat_message', '{"message": "hi", "messages": {"kick": ""}}'),
+	('chat_message', '{"message": "hi", "messages": {"kick": "/ban {{username}}"}}'),
+	('chat_message', '{"message": "hi", "messages": {"kick": "{{username"}}')
 ) v (action_type, action_config);
 SELECT settings, pg_temp.write_webhook(settings) AS result
 FROM (VALUES
