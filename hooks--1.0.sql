@@ -253,6 +253,7 @@ COMMENT ON TABLE hooks.chat_outbox IS
 	'chat messages that the application sends itself, when the setting hooks.chat is "outbox": it takes them with '
 	'hooks.chat_take() and says with hooks.chat_done() what became of them';
 COMMENT ON INDEX hooks.chat_outbox_number_idx IS 'finds what is next';
+COMMENT ON SEQUENCE hooks.chat_outbox_number_seq IS 'numbers of messages';
 COMMENT ON COLUMN hooks.chat_outbox.id IS 'of the delivery: the same whenever the message is taken again';
 COMMENT ON COLUMN hooks.chat_outbox.number IS 'messages are given out in this order';
 COMMENT ON COLUMN hooks.chat_outbox.request IS 'what is to be sent: id, user_id, message, platforms, messages';

@@ -339,7 +339,7 @@ put_message(ReturnSetInfo *result, const Action *action, ActionDelivery *deliver
 
 	delivery->id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
 	set_text(values, nulls, 0, delivery->target);
-	if (why == NULL && action->type->build(action, delivery, &message, &error))
+	if (action != NULL && why == NULL && action->type->build(action, delivery, &message, &error))
 	{
 		set_text(values, nulls, 1, message.to_outbox ? "OUTBOX" : message.method);
 		if (message.url != NULL)

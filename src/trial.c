@@ -206,7 +206,7 @@ try(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery, const
 	pg_uuid_t	id = occasion_delivery_id(&delivery->occasion, delivery->target);
 
 	delivery->id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
-	if (why == NULL)
+	if (action != NULL && why == NULL)
 	{
 		message.timeout_ms = action->timeout_ms;
 		if (!action->type->build(action, delivery, &message, &error))
