@@ -981,18 +981,18 @@ static void
 start_with_account(Delivery *delivery)
 {
 	MemoryContext previous = MemoryContextSwitchTo(scratch);
-	ChatAccount account;
+	ChatAccount *account = palloc(sizeof(ChatAccount));
 	AccountState state = ACCOUNT_NONE;
 
 	/* Without a target it was to go another way, before hooks.chat was changed. */
 	if (delivery->kept.target != NULL)
-		state = account_read(&delivery->hook->user_id, delivery->kept.target, &account);
+		state = account_read(&delivery->hook->user_id, delivery->kept.target, account);
 	switch (state)
 	{
 		case ACCOUNT_READY:
 			delivery->to_account = true;
-			delivery->account = &account;
-			delivery->token_mark = account.token_mark;
+			delivery->account = account;
+			delivery->token_mark = account->token_mark;
 			start(delivery);
 			break;
 		case ACCOUNT_NONE:

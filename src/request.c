@@ -479,6 +479,7 @@ hooks_account_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Subject		subject = {.event.type = TRIGGER_FOLLOW};
 	HeapTuple	row;
+	Datum		user;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
@@ -486,8 +487,10 @@ hooks_account_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("hooks.account_changed() must be called as a row trigger")));
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-	subject.event.user_id = *DatumGetUUIDP(heap_getattr(row, 1, RelationGetDescr(trigger->tg_relation),
-														 &isnull));
+	user = heap_getattr(row, 1, RelationGetDescr(trigger->tg_relation), &isnull);
+	if (isnull)
+		elog(ERROR, "user is null");
+	subject.event.user_id = *DatumGetUUIDP(user);
 	if (trigger->tg_trigger->tgnargs > 0)
 	{
 		interest_announce_change();

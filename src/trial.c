@@ -244,6 +244,7 @@ try_accounts(ReturnSetInfo *result, const Action *action, ActionDelivery *delive
 		try(result, action, delivery,
 			delivery->account->token ? NULL : "token is missing: the account's secret is not there");
 	}
+	delivery->account = NULL;
 }
 
 /* hooks.test(hook, event): target, status, response_status, duration_ms, error_message. */

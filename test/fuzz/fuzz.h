@@ -39,6 +39,7 @@ extern void fuzz_mail(Slice input);
 extern void fuzz_address(Slice input);
 extern void fuzz_answer(Slice input);
 extern void fuzz_chat(Slice input);
+extern void fuzz_chat_request(Slice input);
 
 /* Something that must not be: say what and abort. */
 extern void fuzz_fail(const char *format,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
