@@ -1809,7 +1809,7 @@ BEGIN
 			"error_message": "text 500 null", "executed_at": "timestamp", "duration_ms": "integer",
 			"inserted_at": "timestamp"}');
 		SELECT problems || hooks.setup_problems(logs_table, json_object_agg(a.attname,
-				CASE a.attname WHEN 'attempt' THEN 'integer' WHEN 'platform' THEN 'text 7 null'
+				CASE a.attname WHEN 'attempt' THEN 'integer' WHEN 'platform' THEN 'text 500 null'
 					ELSE 'integer null' END ORDER BY a.attnum))
 			INTO problems
 		FROM pg_attribute AS a

@@ -236,5 +236,21 @@ my ($status, undef, $stderr) = $node->psql('postgres',
 like($stderr, qr/is not allowed/, 'a hook may not name the gateway\'s host');
 is_deeply([ $receiver->take ], [], '... and nothing was sent there');
 
+# What waits while the administrator chooses another way goes that way.
+configure($node, {
+	'hooks.chat' => 'direct',
+	'hooks.kick_url' => $receiver->url('/status/503?kick'),
+	'hooks.allow_addresses' => '127.0.0.0/8' }, 'postgres');
+$node->safe_psql('postgres', q{SELECT hooks.set_secret(} . literal(user_uuid(1)) . q{, 'kick', 'token');
+	INSERT INTO hooks.chat_accounts (user_id, platform, channel_id, token) VALUES (} . literal(user_uuid(1)) . q{, 'kick', '1', 'kick')});
+add_chat(config => { max_attempts => 100, retry_schedule => [1] });
+$event = send_as('Ann');
+wait_until(sub { my @rows = logs($node, event => $event); @rows >= 1 }, 'an attempt at the platform');
+configure($node, { 'hooks.chat' => 'gateway' }, 'postgres');
+wait_until(sub { (logs($node, event => $event))[-1]{status} eq 'success' }, 'the gateway to take it');
+($request) = grep { $_->{path} eq '/chat/g/gateway' } $receiver->take;
+is_deeply(JSON::PP->new->decode($request->{body})->{platforms}, ['kick'], 'what waits while hooks.chat is changed goes the new way, to where it was to go');
+is_deeply([ map { $_->{platform} } logs($node, event => $event) ], [ map { 'kick' } logs($node, event => $event) ], '... and says so');
+
 finish($node, qr/secret file/);
 done_testing();
