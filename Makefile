@@ -37,6 +37,7 @@ OBJS = \
 	src/delivery.o \
 	src/discord_embed.o \
 	src/dispatch.o \
+	src/drop.o \
 	src/event.o \
 	src/expression.o \
 	src/failure.o \

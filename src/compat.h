@@ -39,10 +39,13 @@
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_database.h"
 #include "utils/acl.h"
+#include "catalog/pg_extension.h"
 #define OWNS_DATABASE(db, role) object_ownercheck(DatabaseRelationId, db, role)
+#define OWNS_EXTENSION(extension, role) object_ownercheck(ExtensionRelationId, extension, role)
 #else
 #include "utils/acl.h"
 #define OWNS_DATABASE(db, role) pg_database_ownercheck(db, role)
+#define OWNS_EXTENSION(extension, role) pg_extension_ownercheck(extension, role)
 #endif
 
 /* 17 lets a resource owner look after a wait event set. */

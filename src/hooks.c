@@ -20,6 +20,7 @@
 
 #include "chat_gateway.h"
 #include "compat.h"
+#include "drop.h"
 #include "launcher.h"
 #include "leave.h"
 #include "listener.h"
@@ -331,6 +332,7 @@ _PG_init(void)
 		shared_reserve();
 		launcher_register();
 		leave_install();
+		drop_install();
 		listener_install();
 	}
 

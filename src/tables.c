@@ -62,9 +62,9 @@ tables_machinery(const char *name)
 	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
 }
 
-/* The table of a trigger, unless the trigger is a partition's copy of one. */
+/* The table of a trigger; InvalidOid, unless "copies", for a partition's copy of one. */
 static Oid
-trigger_table(Oid trigger)
+trigger_table(Oid trigger, bool copies)
 {
 	Relation	relation = table_open(TriggerRelationId, AccessShareLock);
 	Oid			table = InvalidOid;
@@ -80,7 +80,7 @@ trigger_table(Oid trigger)
 	{
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (!OidIsValid(form->tgparentid))
+		if (copies || !OidIsValid(form->tgparentid))
 			table = form->tgrelid;
 	}
 	systable_endscan(scan);
@@ -88,11 +88,12 @@ trigger_table(Oid trigger)
 	return table;
 }
 
-static Oid
-table_with_trigger(const char *function_name)
+/* The tables that have a trigger which calls that function of ours. */
+static List *
+tables_with_trigger(const char *function_name, bool copies)
 {
+	List	   *tables = NIL;
 	Oid			function;
-	Oid			table = InvalidOid;
 	Relation	relation;
 	ScanKeyData key[2];
 	SysScanDesc scan;
@@ -101,7 +102,7 @@ table_with_trigger(const char *function_name)
 	function = LookupFuncName(list_make2(makeString(OUR_SCHEMA), makeString(pstrdup(function_name))),
 							  0, NULL, true);
 	if (!OidIsValid(function))
-		return InvalidOid;
+		return NIL;
 
 	relation = table_open(DependRelationId, AccessShareLock);
 	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
@@ -109,16 +110,40 @@ table_with_trigger(const char *function_name)
 	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(function));
 	scan = systable_beginscan(relation, DependReferenceIndexId, true, NULL, 2, key);
-	while (!OidIsValid(table) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+		Oid			table = depend->classid == TriggerRelationId
+			? trigger_table(depend->objid, copies) : InvalidOid;
 
-		if (depend->classid == TriggerRelationId)
-			table = trigger_table(depend->objid);
+		if (OidIsValid(table))
+			tables = list_append_unique_oid(tables, table);
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
-	return table;
+	return tables;
+}
+
+static Oid
+table_with_trigger(const char *function_name)
+{
+	List	   *tables = tables_with_trigger(function_name, false);
+
+	return tables != NIL ? linitial_oid(tables) : InvalidOid;
+}
+
+List *
+tables_with_our_triggers(void)
+{
+	static const char *const functions[] = {
+		"on_event", "check_hook", "hook_changed", "logs_changed"
+	};
+	List	   *tables = NIL;
+
+	for (size_t i = 0; i < lengthof(functions); i++)
+		tables = list_concat_unique_oid(tables, tables_with_trigger(functions[i], true));
+	list_sort(tables, list_oid_cmp);
+	return tables;
 }
 
 Oid

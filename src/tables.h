@@ -8,6 +8,7 @@
 #ifndef HOOKS_TABLES_H
 #define HOOKS_TABLES_H
 
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 #include "utils/uuid.h"
 
@@ -17,6 +18,9 @@
  */
 extern Oid	tables_hooks(void);
 extern Oid	tables_logs(void);
+
+/* All tables of the application that have triggers of ours, partitions too, by their OIDs. */
+extern List *tables_with_our_triggers(void);
 
 /* A relation of our own schema by name; InvalidOid when the extension is not there. */
 extern Oid	tables_machinery(const char *name);

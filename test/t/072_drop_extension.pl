@@ -80,5 +80,40 @@ add_event($node, data => { username => 'still here' });
 wait_idle($node);
 is_deeply([ map { $_->{body} } $receiver->take ], ['n=still here'], 'a DROP EXTENSION that is rolled back changes nothing');
 
+# Whatever the application is in the middle of, it goes on: events that are
+# inserted and not committed, hooks that are being edited.
+for my $sql (
+	q{INSERT INTO stream_events (user_id, type, data) VALUES ('} . user_uuid(1) . q{', 'follow', '{"username": "in between"}')},
+	q{UPDATE stream_hooks SET name = name || '.'})
+{
+	my $session = $node->background_psql('postgres');
+	my $dropping = $node->background_psql('postgres');
+
+	$session->query_safe("BEGIN; $sql");
+	$dropping->query_until(qr/dropping/, "\\echo dropping\nDROP EXTENSION hooks;\n\\echo dropped\n");
+	wait_until(
+		sub {
+			value($node, q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP EXTENSION%' AND wait_event_type = 'Lock'}) == 1;
+		},
+		'DROP EXTENSION to wait for the transaction');
+	my ($output, $failed) = $session->query('COMMIT');
+	is($failed, 0, 'a transaction that DROP EXTENSION waits for can commit');
+	unlike($session->{stderr}, qr/deadlock/, '... and is no victim of a deadlock');
+	$dropping->query_until(qr/dropped/, '');
+	wait_until(sub { value($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'hooks'}) == 0 }, 'the extension to be dropped');
+	unlike($dropping->{stderr}, qr/deadlock/, '... nor is DROP EXTENSION');
+	$_->quit for $session, $dropping;
+	$node->safe_psql('postgres', 'CREATE EXTENSION hooks');
+}
+
+# Who may not drop it locks nothing.
+$node->safe_psql('postgres', 'CREATE ROLE stranger');
+my $session = $node->background_psql('postgres');
+$session->query_safe(q{BEGIN; INSERT INTO stream_events (user_id, type, data) VALUES ('} . user_uuid(1) . q{', 'follow', '{}')});
+my ($status, undef, $stderr) = $node->psql('postgres', 'SET ROLE stranger; DROP EXTENSION hooks', timeout => 60);
+like($stderr, qr/must be owner of extension hooks/, 'a stranger is told at once that he may not drop the extension');
+$session->query_safe('ROLLBACK');
+$session->quit;
+
 finish($node);
 done_testing();
