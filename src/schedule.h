@@ -43,6 +43,7 @@
 #include "lib/pairingheap.h"
 
 #include "event.h"
+#include "pace.h"
 #include "places.h"
 
 /* Whatever has to wait for longer than this steps aside. */

@@ -214,7 +214,7 @@ head_may_start(const Sim *sim, const SimDelivery *delivery, TimestampTz *until)
 	*until = Max(*until, destination->closed_until);
 	if (destination->remaining == 0)
 		*until = Max(*until, destination->renewed_at);
-	if (destination->left == 0)
+	if (destination->allowed == 0)
 		*until = Max(*until, destination->counted_until);
 	return *until <= sim->mono;
 }
@@ -298,7 +298,7 @@ model_create(Sim *sim)
 		destination->remaining = -1;
 		destination->renewed_at = PG_INT64_MIN;
 		destination->closed_until = 0;
-		destination->left = -1;
+		destination->allowed = -1;
 		destination->counted_until = 0;
 		destination->blocked_at = PG_INT64_MIN;
 	}
@@ -540,7 +540,7 @@ model_start(Sim *sim, SimDelivery *delivery)
 	CHECK(destination->closed_until <= sim->mono && (destination->renewed_at <= sim->mono ||
 													 destination->remaining != 0),
 		  "delivery %lld is more than its destination takes", (long long) delivery->number);
-	CHECK(destination->counted_until <= sim->mono || destination->left != 0,
+	CHECK(destination->counted_until <= sim->mono || destination->allowed != 0,
 		  "delivery %lld is more than its destination may have in that time", (long long) delivery->number);
 	CHECK(!has_to_be_asked(sim, destination) || destination->in_flight == 0,
 		  "delivery %lld starts while its destination is asked for its limits",
@@ -572,10 +572,10 @@ model_start(Sim *sim, SimDelivery *delivery)
 	}
 	if (destination->allowance.most > 0 && destination->counted_until <= sim->mono)
 	{
-		destination->left = destination->allowance.most;
+		destination->allowed = destination->allowance.most;
 		destination->counted_until = sim->mono + SECS(destination->allowance.seconds);
 	}
-	if (destination->left > 0 && --destination->left == 0)
+	if (destination->allowed > 0 && --destination->allowed == 0)
 		destination->blocked_at = Max(destination->blocked_at, destination->counted_until);
 	destination->in_flight++;
 	if (destination->remaining > 0 && --destination->remaining == 0)
@@ -703,9 +703,9 @@ model_done(Sim *sim, SimDelivery *delivery, ScheduleResult result)
 		host->blocked_at = Max(host->blocked_at, sim->mono);
 	if (has_to_be_asked(sim, delivery->destination))
 		delivery->destination->blocked_at = Max(delivery->destination->blocked_at, sim->mono);
-	if (result != SCHEDULE_WORKED && delivery->destination->left >= 0 &&
-		delivery->destination->left < delivery->destination->allowance.most)
-		delivery->destination->left++;
+	if (result != SCHEDULE_WORKED && delivery->destination->allowed >= 0 &&
+		delivery->destination->allowed < delivery->destination->allowance.most)
+		delivery->destination->allowed++;
 	sim->in_flight--;
 	delivery->destination->in_flight--;
 	hook->user->in_flight--;
@@ -835,7 +835,7 @@ is_closed(const Sim *sim, const SimDelivery *delivery)
 
 	if (destination->remaining == 0)
 		paced = Max(paced, destination->renewed_at - sim->mono);
-	if (destination->left == 0)
+	if (destination->allowed == 0)
 		paced = Max(paced, destination->counted_until - sim->mono);
 	return (host <= 0 || host > SCHEDULE_PATIENCE) && (paced <= 0 || paced > SCHEDULE_PATIENCE);
 }

@@ -106,7 +106,7 @@ typedef struct SimDestination
 	Allowance	allowance;		/* our own limit */
 
 	/* What it has said, and we have counted. */
-	int			left;
+	int			allowed;		/* of the allowance */
 	TimestampTz counted_until;
 	int			in_flight;
 	int			remaining;
