@@ -40,6 +40,8 @@ $node->safe_psql(
 	CREATE TABLE more_events (id uuid, who uuid, what text, details jsonb) PARTITION BY HASH (id);
 	CREATE TABLE more_events_0 PARTITION OF more_events FOR VALUES WITH (MODULUS 1, REMAINDER 0);
 	SELECT hooks.attach('more_events', user_column => 'who', type_column => 'what', data_column => 'details')});
+$node->safe_psql('app', sprintf(q{SELECT hooks.set_secret(%1$s, 'kick', 'very-secret');
+	INSERT INTO hooks.chat_accounts (user_id, platform, channel_id, token) VALUES (%1$s, 'kick', '1', 'kick')}, literal(user_uuid(1))));
 add_hook($node, user => $_, name => "hook $_", url => $receiver->url("/ok/$_"), database => 'app',
 	config => { body_template => 'to {{username}}' })
   for 1 .. 19;
@@ -124,6 +126,9 @@ for my $way (sort keys %ways)
 			AND objid IN ('stream_hooks'::regclass, 'stream_hook_logs'::regclass)}, $copy),
 		0,
 		"$way: the tables are no members of the extension");
+
+	is(value($node, 'SELECT (SELECT count(*) FROM hooks.secret) + (SELECT count(*) FROM hooks.chat_accounts)', $copy),
+		0, "$way: no secret, and no account");
 
 	# The copy is a database of its own.
 	add_event($node, user => 7, data => { username => $way }, database => $copy);
