@@ -86,6 +86,7 @@ OBJS = \
 	src/trigger.o \
 	src/underway.o \
 	src/url.o \
+	src/utility.o \
 	src/worker.o
 
 PKG_CONFIG ?= pkg-config

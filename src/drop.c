@@ -18,13 +18,10 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
-#include "tcop/utility.h"
 
 #include "compat.h"
 #include "drop.h"
 #include "tables.h"
-
-static ProcessUtility_hook_type previous_process_utility_hook = NULL;
 
 static bool
 drops_us(Node *command)
@@ -45,10 +42,10 @@ drops_us(Node *command)
  * The extension first, as DROP EXTENSION does: that keeps the worker, which
  * locks it in each of its transactions, from holding any of the tables.
  */
-static void
-lock_in_order(void)
+void
+drop_before(Node *command)
 {
-	Oid			extension = get_extension_oid("hooks", true);
+	Oid			extension = drops_us(command) ? get_extension_oid("hooks", true) : InvalidOid;
 	ListCell   *cell;
 
 	if (!OidIsValid(extension) || !OWNS_EXTENSION(extension, GetUserId()))
@@ -58,26 +55,4 @@ lock_in_order(void)
 	{
 		LockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
 	}
-}
-
-static void
-watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
-{
-	if (drops_us(pstmt->utilityStmt))
-		lock_in_order();
-	if (previous_process_utility_hook)
-		previous_process_utility_hook(pstmt, query, read_only_tree, context, params, environment,
-									  dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								completion);
-}
-
-void
-drop_install(void)
-{
-	previous_process_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = watch_utility;
 }

@@ -8,7 +8,9 @@
 #ifndef HOOKS_DROP_H
 #define HOOKS_DROP_H
 
-/* Watch for DROP EXTENSION; from _PG_init while libraries are preloaded. */
-extern void drop_install(void);
+#include "nodes/nodes.h"
+
+/* A command is about to be executed: it may be DROP EXTENSION. */
+extern void drop_before(Node *command);
 
 #endif							/* HOOKS_DROP_H */

@@ -20,15 +20,14 @@
 
 #include "chat_gateway.h"
 #include "compat.h"
-#include "drop.h"
 #include "launcher.h"
 #include "leave.h"
-#include "listener.h"
 #include "mail_server.h"
 #include "settings.h"
 #include "shared.h"
 #include "transport.h"
 #include "trigger.h"
+#include "utility.h"
 
 HOOKS_MODULE_MAGIC;
 
@@ -332,8 +331,7 @@ _PG_init(void)
 		shared_reserve();
 		launcher_register();
 		leave_install();
-		drop_install();
-		listener_install();
+		utility_install();
 	}
 
 	MarkGUCPrefixReserved("hooks");

@@ -20,7 +20,6 @@
 #include "nodes/parsenodes.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
-#include "tcop/utility.h"
 #include "utils/wait_event.h"
 
 #include "compat.h"
@@ -37,7 +36,6 @@
 #define HOLD_AFTER_MS 200
 
 static object_access_hook_type previous_object_access_hook = NULL;
-static ProcessUtility_hook_type previous_process_utility_hook = NULL;
 
 /* The database that this session's current command holds, or InvalidOid. */
 static Oid	held_database = InvalidOid;
@@ -88,8 +86,8 @@ ask_to_leave(Oid database)
 	ConditionVariableCancelSleep();
 }
 
-static void
-release_hold(void)
+void
+leave_after(void)
 {
 	DatabaseSlot *slot;
 
@@ -156,38 +154,24 @@ database_needed(Node *command)
 	}
 }
 
-static void
-watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *dest,
-			  QueryCompletion *completion)
+bool
+leave_holds(void)
 {
-	bool		outermost = !OidIsValid(held_database);
-	char	   *name = database_needed(pstmt->utilityStmt);
+	return OidIsValid(held_database);
+}
 
-	PG_TRY();
+void
+leave_before(Node *command)
+{
+	char	   *name = database_needed(command);
+
+	if (name != NULL)
 	{
-		if (name != NULL)
-		{
-			Oid			database = get_database_oid(name, true);
+		Oid			database = get_database_oid(name, true);
 
-			if (OidIsValid(database) && OWNS_DATABASE(database, GetUserId()))
-				ask_to_leave(database);
-		}
-
-		if (previous_process_utility_hook)
-			previous_process_utility_hook(pstmt, query, read_only_tree, context,
-										  params, environment, dest, completion);
-		else
-			standard_ProcessUtility(pstmt, query, read_only_tree, context,
-									params, environment, dest, completion);
+		if (OidIsValid(database) && OWNS_DATABASE(database, GetUserId()))
+			ask_to_leave(database);
 	}
-	PG_FINALLY();
-	{
-		if (outermost)
-			release_hold();
-	}
-	PG_END_TRY();
 }
 
 void
@@ -195,6 +179,4 @@ leave_install(void)
 {
 	previous_object_access_hook = object_access_hook;
 	object_access_hook = watch_drop;
-	previous_process_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = watch_utility;
 }

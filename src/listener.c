@@ -13,13 +13,10 @@
 
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
-#include "tcop/utility.h"
 
-#include "compat.h"
 #include "listener.h"
 #include "shared.h"
 
-static ProcessUtility_hook_type previous_process_utility_hook = NULL;
 static bool counted = false;
 
 static void
@@ -29,33 +26,15 @@ stop_counting(int code, Datum arg)
 	counted = false;
 }
 
-static void
-watch_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			  ProcessUtilityContext context, ParamListInfo params,
-			  QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
-{
-	Node	   *command = pstmt->utilityStmt;
-
-	if (IsA(command, ListenStmt) && !counted && shared_is_loaded() &&
-		strcmp(((ListenStmt *) command)->conditionname, LISTENER_CHANNEL) == 0)
-	{
-		before_shmem_exit(stop_counting, (Datum) 0);
-		pg_atomic_fetch_add_u32(shared_listeners(), 1);
-		counted = true;
-	}
-	if (previous_process_utility_hook)
-		previous_process_utility_hook(pstmt, query, read_only_tree, context, params, environment,
-									  dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment, dest,
-								completion);
-}
-
 void
-listener_install(void)
+listener_before(Node *command)
 {
-	previous_process_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = watch_utility;
+	if (!IsA(command, ListenStmt) || counted || !shared_is_loaded() ||
+		strcmp(((ListenStmt *) command)->conditionname, LISTENER_CHANNEL) != 0)
+		return;
+	before_shmem_exit(stop_counting, (Datum) 0);
+	pg_atomic_fetch_add_u32(shared_listeners(), 1);
+	counted = true;
 }
 
 bool

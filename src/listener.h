@@ -10,12 +10,12 @@
 #ifndef HOOKS_LISTENER_H
 #define HOOKS_LISTENER_H
 
-#include "c.h"
+#include "nodes/nodes.h"
 
 #define LISTENER_CHANNEL "hooks_chat"
 
-/* Watch for LISTEN; from _PG_init while libraries are preloaded. */
-extern void listener_install(void);
+/* A command is about to be executed: it may be LISTEN. */
+extern void listener_before(Node *command);
 
 /*
  * Does a session listen, or has one listened that is still there?  In any
