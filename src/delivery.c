@@ -74,8 +74,7 @@ typedef struct Delivery
 typedef struct KeptPlaces
 {
 	pg_uuid_t	hook;			/* key */
-	int			n;
-	int64	   *places;
+	Places		places;
 	TimestampTz first_at;
 } KeptPlaces;
 
@@ -104,9 +103,9 @@ remember_places(const pg_uuid_t *hook, const int64 *places, int n, TimestampTz f
 {
 	KeptPlaces *entry = hash_search(kept_places, hook, HASH_ENTER, NULL);
 
-	entry->n = n;
-	entry->places = MemoryContextAlloc(TopMemoryContext, sizeof(int64) * n);
-	memcpy(entry->places, places, sizeof(int64) * n);
+	memset(&entry->places, 0, sizeof(entry->places));
+	for (int i = 0; i < n; i++)
+		places_add(&entry->places, places[i], TopMemoryContext);
 	entry->first_at = first_at;
 }
 
@@ -392,21 +391,22 @@ recall_places(Hook *hook)
 	if (hash_get_num_entries(kept_places) == 0 ||
 		(entry = hash_search(kept_places, &hook->id, HASH_FIND, NULL)) == NULL)
 		return;
-	schedule_recall_aside(schedule, &hook->lane, entry->places, entry->n, entry->first_at);
-	pfree(entry->places);
+	schedule_recall_aside(schedule, &hook->lane, &entry->places, entry->first_at);
+	places_clear(&entry->places);
 	hash_search(kept_places, &hook->id, HASH_REMOVE, NULL);
 }
 
-/* The hook is gone, and will not be loaded. */
+/* One of them will not come back, and the hook is not loaded. */
 static void
-forget_places(const pg_uuid_t *hook)
+forget_place(const pg_uuid_t *hook, int64 place)
 {
 	KeptPlaces *entry = hash_search(kept_places, hook, HASH_FIND, NULL);
 
 	if (entry == NULL)
 		return;
-	pfree(entry->places);
-	hash_search(kept_places, hook, HASH_REMOVE, NULL);
+	places_remove(&entry->places, place);
+	if (entry->places.n == 0)
+		hash_search(kept_places, hook, HASH_REMOVE, NULL);
 }
 
 static Delivery *
@@ -490,12 +490,14 @@ find_delivery(Hook *hook, const pg_uuid_t *event_id, const char *target)
 	return NULL;
 }
 
-/* It will not come back; "hook" is NULL when that is gone. */
+/* It will not come back; "hook" is NULL when that is gone, or not loaded. */
 static void
 lose_aside(Hook *hook, const Aside *kept, const QueuedEvent *event)
 {
 	if (hook != NULL)
 		recall_places(hook);
+	else if (kept->place >= 0)
+		forget_place(&kept->hook_id, kept->place);
 	schedule_lose_aside(schedule, &event->event.user_id,
 						hook && kept->place >= 0 ? &hook->lane : NULL, kept->place);
 }
@@ -528,8 +530,6 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 					  kept.last_at, kept.attempts + 1);
 			give_back(hook, event, &kept);
 		}
-		else
-			forget_places(&kept.hook_id);
 		leave_outbox(aside);
 		lose_aside(hook, aside, event);
 		aside_put(&kept, event);

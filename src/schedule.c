@@ -1149,13 +1149,15 @@ schedule_count_aside(Schedule *schedule, const pg_uuid_t *id, int n)
 }
 
 void
-schedule_recall_aside(Schedule *schedule, ScheduleLane *lane, const int64 *places, int n,
+schedule_recall_aside(Schedule *schedule, ScheduleLane *lane, const Places *places,
 					  TimestampTz first_at)
 {
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < places->n; i++)
 	{
-		places_add(&lane->aside, places[i], schedule->context);
-		lane->next_place = Max(lane->next_place, places[i] + 1);
+		int64		place = places->list[places->first + i];
+
+		places_add(&lane->aside, place, schedule->context);
+		lane->next_place = Max(lane->next_place, place + 1);
 	}
 	lane->first_at = first_at;
 }

@@ -196,7 +196,7 @@ extern void schedule_withdraw(Schedule *schedule, Scheduled *delivery);
 extern void schedule_count_aside(Schedule *schedule, const pg_uuid_t *user, int n);
 
 /* … of a lane, with their places, and when the first one comes back. */
-extern void schedule_recall_aside(Schedule *schedule, ScheduleLane *lane, const int64 *places, int n,
+extern void schedule_recall_aside(Schedule *schedule, ScheduleLane *lane, const Places *places,
 								  TimestampTz first_at);
 
 /* What has kept its place comes back from then on, sooner than was said. */

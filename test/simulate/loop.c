@@ -475,9 +475,8 @@ recall_aside(Sim *sim)
 		Recalled   *recalled = &of_hook[i];
 
 		if (recalled->places.n > 0)
-			schedule_recall_aside(sim->schedule, &sim->hooks[i].lane,
-								  recalled->places.list + recalled->places.first,
-								  recalled->places.n, recalled->first_at);
+			schedule_recall_aside(sim->schedule, &sim->hooks[i].lane, &recalled->places,
+								  recalled->first_at);
 		places_clear(&recalled->places);
 	}
 	pfree(of_user);

@@ -205,6 +205,21 @@ for my $n (1 .. 3)
 }
 clear();
 
+# ... also one that was given out before a restart, and whose hook was disabled meanwhile.
+add_chat(config => { ordering => 'strict', max_age_seconds => 3600 });
+send_as('before');
+wait_idle($node);
+($message) = take();
+$node->restart;
+$node->safe_psql('postgres', 'UPDATE stream_hooks SET enabled = false');
+is(done($message->{id}, { twitch => 'delivered' }), 't', 'it is reported');
+wait_idle($node);
+$node->safe_psql('postgres', 'UPDATE stream_hooks SET enabled = true');
+send_as('after');
+wait_until(sub { ($message) = take() }, 'the next message');
+is($message->{message}, 'Thanks, after!', '... and holds up nobody any more');
+clear();
+
 # Locks of the application do not stop the worker.
 add_chat();
 send_as('Ann');
