@@ -74,6 +74,7 @@ OBJS = \
 	src/request.o \
 	src/retry.o \
 	src/schedule.o \
+	src/seal.o \
 	src/secret.o \
 	src/shared.o \
 	src/sign.o \

@@ -194,13 +194,15 @@ COMMENT ON INDEX hooks.paused_user_idx IS 'a user is paused once';
 CREATE TABLE hooks.secret (
 	user_id			pg_catalog.uuid NOT NULL,
 	name			pg_catalog.text NOT NULL,
-	value			pg_catalog.text NOT NULL,
+	value			pg_catalog.bytea NOT NULL,
 	updated_at		pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	PRIMARY KEY (user_id, name)
 );
 COMMENT ON TABLE hooks.secret IS
 	'secrets of users, such as the tokens of their chat accounts; written by hooks.set_secret() and '
 	'hooks.drop_secret(), read by the worker only: grant nobody any privilege on it';
+COMMENT ON COLUMN hooks.secret.value IS
+	'encrypted with the first key of hooks.secret_key_file, see hooks.rotate_secrets(); as it is without one';
 
 CREATE TABLE hooks.chat_accounts (
 	user_id			pg_catalog.uuid NOT NULL,
@@ -323,26 +325,27 @@ COMMENT ON TRIGGER changed ON hooks.secret IS 'has the worker try what waits for
 COMMENT ON TRIGGER changed ON hooks.chat_accounts IS 'has the worker try what waits for an account';
 COMMENT ON TRIGGER connected ON hooks.chat_accounts IS 'tells the worker who is connected to which platform';
 
+CREATE FUNCTION hooks.seal(user_id pg_catalog.uuid, name pg_catalog.text, value pg_catalog.text)
+	RETURNS pg_catalog.bytea
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'hooks_seal';
+COMMENT ON FUNCTION hooks.seal(uuid, text, text) IS
+	'what hooks.secret holds for a secret of that value';
+
+CREATE FUNCTION hooks.reseal(user_id pg_catalog.uuid, name pg_catalog.text, value pg_catalog.bytea)
+	RETURNS pg_catalog.bytea
+	LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'hooks_reseal';
+COMMENT ON FUNCTION hooks.reseal(uuid, text, bytea) IS
+	'the same secret encrypted with the first key of hooks.secret_key_file; null if it is already';
+
 CREATE FUNCTION hooks.set_secret(user_id pg_catalog.uuid, name pg_catalog.text, value pg_catalog.text)
 	RETURNS pg_catalog.void
 	LANGUAGE plpgsql SECURITY DEFINER
 	SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF user_id IS NULL OR name IS NULL OR value IS NULL THEN
-		RAISE EXCEPTION 'user, name and value of a secret must not be null'
-			USING ERRCODE = 'null_value_not_allowed',
-				  HINT = 'hooks.drop_secret() removes a secret.';
-	ELSIF name !~ '^[A-Za-z0-9_.-]{1,64}$' THEN
-		RAISE EXCEPTION 'name of a secret is not valid'
-			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'It may have 64 letters, digits, "_", "." and "-", for example "twitch_token".';
-	ELSIF value !~ '^[!-~]+$' OR length(value) > 4096 THEN
-		RAISE EXCEPTION 'value of secret "%" is not valid', name
-			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'It may have 4096 characters of ASCII, and no blanks.';
-	END IF;
-	INSERT INTO hooks.secret AS s VALUES (set_secret.user_id, set_secret.name, set_secret.value)
+	INSERT INTO hooks.secret AS s
+	VALUES (set_secret.user_id, set_secret.name,
+			hooks.seal(set_secret.user_id, set_secret.name, set_secret.value))
 	ON CONFLICT ON CONSTRAINT secret_pkey DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at;
 END
 $$;
@@ -361,6 +364,23 @@ END
 $$;
 COMMENT ON FUNCTION hooks.drop_secret(uuid, text) IS
 	'removes a secret of a user; false if there is none';
+
+CREATE FUNCTION hooks.rotate_secrets() RETURNS pg_catalog.int8
+	LANGUAGE plpgsql
+	SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	changed int8;
+BEGIN
+	/* Both of the row as it is, also when somebody else has just written it. */
+	UPDATE hooks.secret AS s SET value = hooks.reseal(s.user_id, s.name, s.value)
+	WHERE hooks.reseal(s.user_id, s.name, s.value) IS NOT NULL;
+	GET DIAGNOSTICS changed = ROW_COUNT;
+	RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION hooks.rotate_secrets() IS
+	'encrypts all secrets with the first key of hooks.secret_key_file that are not; how many that were';
 
 CREATE FUNCTION hooks.logs_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_logs_changed';

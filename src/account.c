@@ -11,14 +11,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "account.h"
 #include "secret.h"
@@ -147,46 +145,49 @@ get(const pg_uuid_t *user, const char *platform, ChatAccount *account)
 	memset(account, 0, sizeof(*account));
 	if (!read_row(user, platform, CurrentMemoryContext, account, &secret))
 		return ACCOUNT_NONE;
-	account->token = secret_read(user, secret);
-	return account->token ? ACCOUNT_READY : ACCOUNT_STALE;
+	switch (secret_token(user, secret, &account->token))
+	{
+		case SECRET_READY:
+			return ACCOUNT_READY;
+		case SECRET_NONE:
+			return ACCOUNT_STALE;
+		case SECRET_SEALED:
+		case SECRET_LOCKED:
+			break;
+	}
+	account->token = NULL;
+	return ACCOUNT_SEALED;
+}
+
+/* What the worker asks for, and is told. */
+typedef struct Request
+{
+	const pg_uuid_t *user;
+	const char *platform;
+	ChatAccount *account;
+	AccountState state;
+} Request;
+
+static void
+answer(void *arg)
+{
+	Request    *request = arg;
+
+	request->state = get(request->user, request->platform, request->account);
 }
 
 AccountState
 account_read(const pg_uuid_t *user, const char *platform, ChatAccount *account)
 {
-	MemoryContext context = CurrentMemoryContext;
-	volatile AccountState state = ACCOUNT_NONE;
+	Request		request = {user, platform, account};
 
-	PG_TRY();
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		MemoryContextSwitchTo(context);
-		state = get(user, platform, account);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		state = ACCOUNT_LOCKED;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-
-	if (state == ACCOUNT_READY)
-	{
-		account->token_mark = hash_bytes_extended((const unsigned char *) account->token,
-												  strlen(account->token), 0);
-		if (is_stale(user, platform, account->token_mark))
-			state = ACCOUNT_STALE;
-	}
-	return state;
+	if (!tables_read(answer, &request))
+		return ACCOUNT_LOCKED;
+	if (request.state != ACCOUNT_READY)
+		return request.state;
+	account->token_mark = hash_bytes_extended((const unsigned char *) account->token,
+											  strlen(account->token), 0);
+	return is_stale(user, platform, account->token_mark) ? ACCOUNT_STALE : ACCOUNT_READY;
 }
 
 uint32

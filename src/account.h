@@ -32,6 +32,7 @@ typedef enum AccountState
 	ACCOUNT_READY,
 	ACCOUNT_NONE,				/* the user has none there */
 	ACCOUNT_STALE,				/* the service takes its token no more, or there is none */
+	ACCOUNT_SEALED,				/* its token cannot be opened with the keys that there are */
 	ACCOUNT_LOCKED				/* somebody has the table locked */
 } AccountState;
 

@@ -62,10 +62,10 @@ action_sign(const SignSecrets *secrets, const ActionDelivery *delivery, Message 
 		add_header(message, pstrdup("webhook-test: true"));
 	if (secrets == NULL)
 		return true;
-	signature = sign_header(secrets, delivery->id, timestamp,
-							message->body ? message->body : "", message->body_length);
+	signature = sign_header(secrets, delivery->occasion.secrets, delivery->id, timestamp,
+							message->body ? message->body : "", message->body_length, error);
 	if (signature == NULL)
-		return mistake(error, "signature could not be computed", NULL);
+		return false;
 	add_header(message, psprintf("webhook-signature: %s", signature));
 	return true;
 }

@@ -18,6 +18,7 @@
 #include "mistake.h"
 #include "pace.h"
 #include "retry.h"
+#include "secrets.h"
 #include "sign.h"
 
 /* The most destinations that one hook delivers an event to. */
@@ -93,6 +94,7 @@ typedef struct Action
 	int			timeout_ms;		/* 0: the setting's */
 	Allowance	allowance;		/* for all hooks of its destination together */
 	RetryPolicy retry;
+	Secrets		secrets;		/* of its user's that its settings name; no values */
 } Action;
 
 typedef struct ActionType

@@ -57,13 +57,15 @@
 #define BAN_PAUSE_MS (60 * 1000)
 
 #define DIGITS "0123456789"
+#define TOKEN_CHARACTERS DIGITS "_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 #define EXAMPLE_URL "https://discord.com/api/webhooks/123456789012345678/abcdef"
 
 typedef struct Discord
 {
 	Action		action;
-	char	   *webhook;		/* URL with the token, which is a secret */
+	char	   *webhook;		/* URL with the token, which is a secret … */
+	char	   *secret;			/* … or up to it, and the name of the secret that is the token */
 	char	   *shown_webhook;	/* … without it */
 	char	   *id;
 	char	   *thread;			/* NULL: none */
@@ -141,6 +143,35 @@ thread_of(const char *query)
 	return NULL;
 }
 
+/* "{{secret.name}}" for the token: the name; NULL when it is something else. */
+static char *
+secret_part(const char **path)
+{
+	static const char before[] = "{{secret.";
+	const char *name = *path + strlen(before);
+	size_t		length;
+
+	if (strncmp(*path, before, strlen(before)) != 0)
+		return NULL;
+	length = strcspn(name, "}");
+	if (strncmp(name + length, "}}", 2) != 0 || strchr("/?#&", name[length + 2]) == NULL ||
+		!secret_is_name(slice(name, (int) length)))
+		return NULL;
+	*path = name + length + 2;
+	return pnstrdup(name, length);
+}
+
+/* The URL without the secret's name, which is none of a URL's. */
+static char *
+without_secret(const char *pasted)
+{
+	const char *from = strstr(pasted, "{{");
+	const char *to = from ? strstr(from, "}}") : NULL;
+
+	return to ? psprintf("%.*ssecret%s", (int) (from - pasted), pasted, to + 2)
+		: pstrdup(pasted);
+}
+
 /*
  * From what was pasted, /api/vN, /slack, /github and other queries dropped, to
  * the URL of version 10.
@@ -148,12 +179,10 @@ thread_of(const char *query)
 static bool
 compile_url(Discord *discord, const Jsonb *config, Mistake *error)
 {
-	static const char token_characters[] = "0123456789_-"
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	char	   *pasted;
 	const char *path;
 	const char *after;
-	char	   *token;
+	char	   *token = "";
 	UrlParts	parts;
 
 	if (!action_string(config, "webhook_url", EXAMPLE_URL, &pasted, error))
@@ -161,7 +190,7 @@ compile_url(Discord *discord, const Jsonb *config, Mistake *error)
 	if (pasted == NULL || *pasted == '\0')
 		return mistake(error, "Missing Discord webhook URL", "Set \"webhook_url\" in action_config.");
 
-	if (!url_check(pasted, &parts, error))
+	if (!url_check(without_secret(pasted), &parts, error))
 		return false;
 	if (strcmp(parts.scheme, "https") != 0 || parts.port != 443 || !is_discord(parts.host))
 		return wrong_url(error);
@@ -172,8 +201,11 @@ compile_url(Discord *discord, const Jsonb *config, Mistake *error)
 		path = after + strspn(after, "0123456789");
 	if ((path = skip(path, "/webhooks/")) == NULL ||
 		(discord->id = path_part(&path, DIGITS)) == NULL || *path++ != '/' ||
-		(token = path_part(&path, token_characters)) == NULL)
+		((discord->secret = secret_part(&path)) == NULL &&
+		 (token = path_part(&path, TOKEN_CHARACTERS)) == NULL))
 		return wrong_url(error);
+	if (discord->secret != NULL && !secrets_add(&discord->action.secrets, discord->secret, error))
+		return false;
 	if (discord->thread == NULL)
 		discord->thread = thread_of(path + strcspn(path, "?"));
 
@@ -558,17 +590,37 @@ request_url(const Discord *discord, const char *webhook, const char *message)
 					thread ? thread : "");
 }
 
+/* The webhook, with its token. */
+static bool
+webhook_url(const Discord *discord, const Secrets *secrets, char **url, Mistake *error)
+{
+	const char *token;
+
+	*url = discord->webhook;
+	if (discord->secret == NULL)
+		return true;
+	token = secrets_value(secrets, discord->secret);
+	if (secrets != NULL && token[strspn(token, TOKEN_CHARACTERS)] != '\0')
+		return mistake(error, psprintf("secret \"%s\" is not the token of a Discord webhook",
+									   discord->secret), NULL);
+	*url = psprintf("%s%s", discord->webhook, token);
+	return true;
+}
+
 bool
 discord_build(const Action *action, const ActionDelivery *delivery, Message *message, Mistake *error)
 {
 	const Discord *discord = (const Discord *) action;
 	StringInfoData body;
+	char	   *webhook;
 
 	initStringInfo(&body);
 	if (!build_body(discord, delivery, &body, error))
 		return false;
 	message->method = delivery->edits ? "PATCH" : "POST";
-	message->url = request_url(discord, discord->webhook, delivery->edits);
+	if (!webhook_url(discord, delivery->occasion.secrets, &webhook, error))
+		return false;
+	message->url = request_url(discord, webhook, delivery->edits);
 	message->shown_url = request_url(discord, discord->shown_webhook, delivery->edits);
 	message->headers[message->nheaders++] = "Content-Type: application/json";
 	message->body = body.data;

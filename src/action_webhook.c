@@ -6,8 +6,9 @@
  * Settings: url (required; variables in path and query only), method,
  * headers (an object of strings; variables allowed), body (JSON whose strings
  * are templates) or body_template (a text; JSON when it parses as JSON),
- * secret (sign.h).  Without body and body_template the body is a JSON object
- * of fixed shape.
+ * secret (sign.h).  Secrets of the user's may stand in url and headers,
+ * {{secret.name}}.  Without body and body_template the body is a JSON object of
+ * fixed shape.
  *
  * Pure.
  *
@@ -151,7 +152,8 @@ compile_url(Webhook *webhook, const Jsonb *config, Mistake *error)
 	if (has_control_character(webhook->url_text))
 		return mistake(error, "URL contains a control character", NULL);
 
-	webhook->url = template_compile(webhook->url_text, strlen(webhook->url_text), TEMPLATE_URL, error);
+	webhook->url = template_compile_with_secrets(webhook->url_text, strlen(webhook->url_text),
+												 TEMPLATE_URL, &webhook->action.secrets, error);
 	if (webhook->url == NULL)
 		return false;
 	first_variable = template_first_variable(webhook->url);
@@ -196,8 +198,8 @@ compile_header(Webhook *webhook, const JsonbValue *name, const JsonbValue *value
 
 	header = &webhook->headers[webhook->nheaders++];
 	header->name = header_name;
-	header->value = template_compile(value->val.string.val, value->val.string.len, TEMPLATE_TEXT,
-									 error);
+	header->value = template_compile_with_secrets(value->val.string.val, value->val.string.len,
+												  TEMPLATE_TEXT, &webhook->action.secrets, error);
 	if (header->value == NULL)
 		return false;
 	if (pg_strcasecmp(header_name, "content-type") == 0)
@@ -316,7 +318,7 @@ compile_secrets(Webhook *webhook, const Jsonb *config, Mistake *error)
 	if (getKeyJsonValueFromContainer((JsonbContainer *) &config->root, "secret", 6,
 									 &secret) == NULL || secret.type == jbvNull)
 		return true;
-	webhook->secrets = sign_secrets_compile(&secret, error);
+	webhook->secrets = sign_secrets_compile(&secret, &webhook->action.secrets, error);
 	return webhook->secrets != NULL;
 }
 

@@ -6,7 +6,7 @@
  *
  * libcurl has OpenSSL verify certificates, and passes on only the name of
  * what is wrong.  So we listen when OpenSSL decides, and only listen: its
- * verdict is returned as it was.  The only file that includes OpenSSL.
+ * verdict is returned as it was.
  *
  * This runs inside libcurl: it records, and does nothing of PostgreSQL's.
  *

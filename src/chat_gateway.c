@@ -68,7 +68,7 @@ compile(char *line, Mistake *error)
 	words = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 	list.val.binary.data = &words->root;
 	list.val.binary.len = VARSIZE(words) - VARHDRSZ;
-	return sign_secrets_compile(&list, error);
+	return sign_secrets_compile(&list, NULL, error);
 }
 
 static void

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "utils/builtins.h"
@@ -23,7 +22,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 
 #include "chat_report.h"
 #include "delivery.h"
@@ -33,14 +31,19 @@
 #include "outbox.h"
 #include "posted.h"
 #include "schedule.h"
+#include "secret.h"
 #include "settings.h"
 #include "shared.h"
+#include "tables.h"
 #include "target.h"
 #include "transport.h"
 #include "underway.h"
 
 /* The least pause after an answer that counts no attempt. */
 #define UNCOUNTED_PAUSE USECS_PER_SEC
+
+/* When a secret is looked at again that could not be opened. */
+#define SEALED_PAUSE (5 * USECS_PER_SEC)
 
 /* The same where the answer tells, in its own way, that another one will do. */
 #define GONE_PAUSE (10 * 1000)
@@ -63,7 +66,8 @@ typedef struct Delivery
 	bool		handed_over;	/* to the application, by the outbox */
 	const ActionType *type;		/* from the start on */
 	bool		to_account;		/* as action.h has it */
-	const ChatAccount *account; /* while the message is made */
+	const ChatAccount *account; /* while the message is made … */
+	const Secrets *secrets;		/* … as these */
 	uint64		token_mark;		/* of the account, from the start on */
 	TimestampTz started_at;
 	char	   *series;			/* whose message it posts or changes, or NULL … */
@@ -763,7 +767,7 @@ as_action(const Delivery *delivery)
 
 	return (ActionDelivery)
 	{
-		.occasion = {&delivery->event->event, hook->id, hook->name},
+		.occasion = {&delivery->event->event, hook->id, hook->name, delivery->secrets},
 		.id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&delivery->kept.id))),
 		.target = delivery->kept.target,
 		.to_account = delivery->to_account,
@@ -884,6 +888,7 @@ start(Delivery *delivery)
 	CurrentResourceOwner = previous_owner;
 
 	delivery->account = NULL;
+	delivery->secrets = NULL;
 	if (why == NULL)
 		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
 	if (why == NULL && delivery->handed_over)
@@ -899,6 +904,12 @@ start(Delivery *delivery)
 	MemoryContextReset(scratch);
 }
 
+static void
+load_user(void *user)
+{
+	hooks_load(user, 1);
+}
+
 /*
  * Its hook may have changed while the delivery waited.  While somebody has
  * the hooks table locked, what was known before counts.
@@ -906,28 +917,9 @@ start(Delivery *delivery)
 static void
 load_again(const pg_uuid_t *user)
 {
-	MemoryContext context = CurrentMemoryContext;
 	pg_uuid_t	user_id = *user;
 
-	PG_TRY();
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		hooks_load(&user_id, 1);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		AbortCurrentTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	(void) tables_read(load_user, &user_id);
 }
 
 static char *
@@ -976,6 +968,16 @@ wait_for_service(Delivery *delivery, TimestampTz until)
 	put_aside(delivery, ASIDE_HOST, until);
 }
 
+/* The administrator's key file lacks what it needs; the server log says so. */
+static void
+wait_for_key(Delivery *delivery, const char *why)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	keep_error(delivery, why, 0, now);
+	wait_unsent(delivery, ASIDE_RETRY, now + SEALED_PAUSE);
+}
+
 /* Start it with the account that the user has there now. */
 static void
 start_with_account(Delivery *delivery)
@@ -1001,7 +1003,39 @@ start_with_account(Delivery *delivery)
 		case ACCOUNT_STALE:
 			wait_unsent(delivery, ASIDE_ACCOUNT, expires_at(delivery) + 1);
 			break;
+		case ACCOUNT_SEALED:
+			wait_for_key(delivery, "token cannot be opened: its key is missing");
+			break;
 		case ACCOUNT_LOCKED:
+			wait_unsent(delivery, ASIDE_RETRY, GetCurrentTimestamp() + UNCOUNTED_PAUSE);
+			break;
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(scratch);
+}
+
+/* Start it with the secrets that its hook names, as they are now. */
+static void
+start_with_secrets(Delivery *delivery)
+{
+	MemoryContext previous = MemoryContextSwitchTo(scratch);
+	Secrets    *secrets = palloc(sizeof(Secrets));
+	const char *why = NULL;
+
+	*secrets = delivery->hook->action->secrets;
+	switch (secrets_read(&delivery->hook->user_id, secrets, &why))
+	{
+		case SECRET_READY:
+			delivery->secrets = secrets;
+			start(delivery);
+			break;
+		case SECRET_NONE:
+			fail_unsent(delivery, why);
+			break;
+		case SECRET_SEALED:
+			wait_for_key(delivery, why);
+			break;
+		case SECRET_LOCKED:
 			wait_unsent(delivery, ASIDE_RETRY, GetCurrentTimestamp() + UNCOUNTED_PAUSE);
 			break;
 	}
@@ -1054,6 +1088,8 @@ take_turn(Delivery *delivery)
 		wait_for_service(delivery, guard_opens_at(now));
 	else if (hook->action->accounts)
 		start_with_account(delivery);
+	else if (hook->action->secrets.n > 0)
+		start_with_secrets(delivery);
 	else
 		start(delivery);
 }

@@ -52,6 +52,7 @@ typedef struct Occasion
 	const Event *event;
 	pg_uuid_t	hook_id;		/* zero when there is no hook */
 	const char *hook_name;		/* NULL when there is no hook */
+	const struct Secrets *secrets;	/* NULL: they are not to be seen */
 } Occasion;
 
 /* The type of that name, or TRIGGER_TYPE_UNKNOWN.  The name need not end in NUL. */

@@ -3,9 +3,10 @@
  * expression.c
  *		Parse and evaluate the expressions of templates.
  *
- *		expression = name { "|" filter } | filter { "|" filter }
+ *		expression = name { "|" filter } | filter { "|" filter } | secret
  *		filter = name { ":" argument }
  *		argument = "text" | 'text' | word
+ *		secret = "secret." name
  *
  * Blanks may stand around names and bars.  In a quoted text a backslash makes
  * the next character stand for itself.  Only a bar, or a filter that needs no
@@ -21,12 +22,15 @@
 #include "lib/stringinfo.h"
 
 #include "expression.h"
+#include "secrets.h"
 #include "template.h"
 
 #define MAX_FILTERS 10
+#define SECRET_PREFIX "secret."
 
 struct Expression
 {
+	const char *secret;			/* name; NULL: it is none */
 	const Field *field;			/* NULL: begins with a filter */
 	int			nfilters;
 	Filter	  **filters;
@@ -224,6 +228,24 @@ unknown_name(Slice name, Mistake *error)
 				   "Fields of the event's data are named like {{data.goal}} or {{data.metadata.goal}}.");
 }
 
+/* What is left of {{secret.name}} behind its name. */
+static bool
+read_secret(Cursor *cursor, Expression *expression, Slice name, Mistake *error)
+{
+	Slice		own = slice(name.data + strlen(SECRET_PREFIX), name.len - strlen(SECRET_PREFIX));
+
+	if (!secret_is_name(own))
+		return mistake(error, psprintf("\"%s\" in a template is no name of a secret",
+									   quotable(name.data, name.len)),
+					   "Write for example {{secret.api_key}}.");
+	if (!at_end(cursor))
+		return mistake(error, psprintf("\"%s\" in a template is not closed, or is followed by filters",
+									   quotable(name.data, name.len)),
+					   "Secrets stand as they are, for example {{secret.api_key}}.");
+	expression->secret = pnstrdup(own.data, own.len);
+	return true;
+}
+
 ExpressionFound
 expression_parse(const char *str, const char *end, bool escaped,
 				 Expression **result, int *len, Mistake *error)
@@ -253,7 +275,14 @@ expression_parse(const char *str, const char *end, bool escaped,
 	expression = palloc0(sizeof(Expression));
 	expression->filters = palloc(sizeof(Filter *) * MAX_FILTERS);
 	filter = filter_find(name);
-	if (peek(&cursor) == ':' && filter != NULL && !filter->needs_value)
+	if (name.len > strlen(SECRET_PREFIX) && strncmp(name.data, SECRET_PREFIX, strlen(SECRET_PREFIX)) == 0)
+	{
+		skip_blanks(&cursor);
+		if (!read_secret(&cursor, expression, name, error))
+			return EXPRESSION_WRONG;
+		closed = true;
+	}
+	else if (peek(&cursor) == ':' && filter != NULL && !filter->needs_value)
 	{
 		if (!read_filter(&cursor, expression, name, error))
 			return EXPRESSION_WRONG;
@@ -288,6 +317,12 @@ expression_value(const Expression *expression, const Occasion *occasion)
 	JsonbValue *json = palloc(sizeof(JsonbValue));
 	Value		value = {{"", 0}};
 
+	if (expression->secret != NULL)
+	{
+		const char *secret = secrets_value(occasion->secrets, expression->secret);
+
+		value.text = slice(secret, strlen(secret));
+	}
 	if (expression->field != NULL && field_value(expression->field, occasion, json))
 	{
 		value.json = json;
@@ -327,6 +362,12 @@ expression_is_authors(const Expression *expression)
 			return true;
 	}
 	return false;
+}
+
+const char *
+expression_secret(const Expression *expression)
+{
+	return expression->secret;
 }
 
 const Field *

@@ -44,4 +44,7 @@ extern bool expression_is_authors(const Expression *expression);
 /* The field it begins with, or NULL. */
 extern const Field *expression_field(const Expression *expression);
 
+/* The name of the secret that it is, or NULL. */
+extern const char *expression_secret(const Expression *expression);
+
 #endif							/* HOOKS_EXPRESSION_H */

@@ -122,8 +122,8 @@ hooks_sign(PG_FUNCTION_ARGS)
 	};
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
 	text	   *body = PG_GETARG_TEXT_PP(3);
-	Mistake		error;
-	SignSecrets *secrets = sign_secrets_compile(&value, &error);
+	Mistake		error = {0};
+	SignSecrets *secrets = sign_secrets_compile(&value, NULL, &error);
 	char	   *signature;
 
 	if (secrets == NULL)
@@ -132,8 +132,9 @@ hooks_sign(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp must be finite")));
-	signature = sign_header(secrets, text_to_cstring(PG_GETARG_TEXT_PP(1)),
-							timestamptz_to_time_t(at), VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body));
+	signature = sign_header(secrets, NULL, text_to_cstring(PG_GETARG_TEXT_PP(1)),
+							timestamptz_to_time_t(at), VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body),
+							&error);
 	if (signature == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

@@ -63,6 +63,7 @@ int			hooks_email_rate = 60;
 int			hooks_chat = CHAT_DIRECT;
 char	   *hooks_chat_gateway_url = "";
 char	   *hooks_chat_gateway_secret_file = "";
+char	   *hooks_secret_key_file = "";
 char	   *hooks_twitch_url = "";
 char	   *hooks_kick_url = "";
 char	   *hooks_youtube_url = "";
@@ -273,6 +274,10 @@ define_settings(void)
 							   "File that holds the secret that requests to hooks.chat_gateway_url are signed with.",
 							   NULL,
 							   &hooks_chat_gateway_secret_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("hooks.secret_key_file",
+							   "File that holds the keys with which secrets of users are encrypted.",
+							   "Without one, hooks.secret holds them as they are.",
+							   &hooks_secret_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomStringVariable("hooks.twitch_url",
 							   "Twitch's API, where chat_message hooks send to.",
 							   NULL,

@@ -43,9 +43,6 @@ PG_FUNCTION_INFO_V1(hooks_lint_rows);
 /* Rows of events fetched at once. */
 #define FETCH_ROWS 1000
 
-/* What secrets are shown as. */
-#define MASK "********"
-
 static const char *
 argument_string(FunctionCallInfo fcinfo, int n)
 {
@@ -292,7 +289,7 @@ headers_json(const Message *message)
 		size_t		name = strcspn(line, ":;");
 		const char *value = line[name] == ':' ? line + name + 1 + strspn(line + name + 1, " ") : "";
 
-		append_member(&json, pnstrdup(line, name), names_secret(line, name) ? MASK : value);
+		append_member(&json, pnstrdup(line, name), names_secret(line, name) ? SECRET_MASK : value);
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
@@ -314,7 +311,7 @@ masked_url(const char *url)
 
 		appendBinaryStringInfo(&out, p, name);
 		if (p[name] == '=' && names_secret(p + 1, name - 1))
-			appendStringInfoString(&out, "=" MASK);
+			appendStringInfoString(&out, "=" SECRET_MASK);
 		else
 			appendBinaryStringInfo(&out, p + name, whole - name);
 		p += whole;
@@ -372,7 +369,7 @@ put_messages(ReturnSetInfo *result, const Action *action, ActionDelivery *delive
 	{
 		ChatAccount *account = &accounts[target_number(targets[i])];
 
-		account->token = MASK;
+		account->token = SECRET_MASK;
 		delivery->target = targets[i];
 		delivery->account = account;
 		put_message(result, action, delivery, NULL);

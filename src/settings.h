@@ -55,6 +55,7 @@ extern int	hooks_email_rate;	/* per user and hour, 0: any */
 extern int	hooks_chat;			/* ChatWay */
 extern char *hooks_chat_gateway_url;	/* empty: none, as with the next */
 extern char *hooks_chat_gateway_secret_file;
+extern char *hooks_secret_key_file; /* empty: secrets are kept as they are */
 extern char *hooks_twitch_url;
 extern char *hooks_kick_url;
 extern char *hooks_youtube_url;

@@ -28,6 +28,7 @@
 
 typedef struct Key
 {
+	const char *name;			/* of the user's secret that it is; NULL: it stands here */
 	int			length;
 	uint8		bytes[MAX_KEY_LENGTH];
 } Key;
@@ -56,18 +57,14 @@ base64(const uint8 *bytes, int length)
  * ----------
  */
 
-/* One secret, which messages call by "name". */
+/* A key from its text, which messages call "name". */
 static bool
-compile_key(Key *key, const char *name, const JsonbValue *value, Mistake *error)
+read_key(Key *key, const char *name, const char *text, Mistake *error)
 {
-	char	   *text;
 	uint8	   *bytes;
 	int			size;
 	int			length;
 
-	if (value->type != jbvString)
-		return mistake(error, psprintf("%s must be a string", name), SECRET_HINT);
-	text = pnstrdup(value->val.string.val, value->val.string.len);
 	if (strncmp(text, PREFIX, strlen(PREFIX)) != 0)
 		return mistake(error, psprintf("%s does not begin with \"%s\"", name, PREFIX), SECRET_HINT);
 	text += strlen(PREFIX);
@@ -87,8 +84,41 @@ compile_key(Key *key, const char *name, const JsonbValue *value, Mistake *error)
 	return true;
 }
 
+/* {"secret": "name"} */
 static bool
-compile_list(SignSecrets *secrets, JsonbContainer *list, Mistake *error)
+compile_reference(Key *key, const char *name, JsonbContainer *object, Secrets *references,
+				  Mistake *error)
+{
+	JsonbValue	found;
+
+	if (JsonContainerSize(object) != 1 ||
+		getKeyJsonValueFromContainer(object, "secret", 6, &found) == NULL ||
+		found.type != jbvString ||
+		!secret_is_name(slice(found.val.string.val, found.val.string.len)))
+		return mistake(error, psprintf("%s does not name a secret", name),
+					   "Write for example {\"secret\": {\"secret\": \"webhook_key\"}}.");
+	key->name = pnstrdup(found.val.string.val, found.val.string.len);
+	if (strncmp(key->name, PREFIX, strlen(PREFIX)) == 0)
+		return mistake(error, psprintf("%s names a secret by its value", name),
+					   "hooks.set_secret() gives it a name; write for example {\"secret\": {\"secret\": \"webhook_key\"}}.");
+	return secrets_add(references, key->name, error);
+}
+
+/* One secret, which messages call by "name". */
+static bool
+compile_key(Key *key, const char *name, const JsonbValue *value, Secrets *references,
+			Mistake *error)
+{
+	if (references != NULL && value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data))
+		return compile_reference(key, name, value->val.binary.data, references, error);
+	if (value->type != jbvString)
+		return mistake(error, psprintf("%s must be a string", name), SECRET_HINT);
+	return read_key(key, name, pnstrdup(value->val.string.val, value->val.string.len), error);
+}
+
+static bool
+compile_list(SignSecrets *secrets, JsonbContainer *list, Secrets *references, Mistake *error)
 {
 	secrets->nkeys = JsonContainerSize(list);
 	if (secrets->nkeys < 1 || secrets->nkeys > MAX_SECRETS)
@@ -98,24 +128,24 @@ compile_list(SignSecrets *secrets, JsonbContainer *list, Mistake *error)
 	for (int i = 0; i < secrets->nkeys; i++)
 	{
 		if (!compile_key(&secrets->keys[i], psprintf("element %d of \"secret\"", i + 1),
-						 getIthJsonbValueFromContainer(list, i), error))
+						 getIthJsonbValueFromContainer(list, i), references, error))
 			return false;
 	}
 	return true;
 }
 
 SignSecrets *
-sign_secrets_compile(const JsonbValue *value, Mistake *error)
+sign_secrets_compile(const JsonbValue *value, Secrets *references, Mistake *error)
 {
 	SignSecrets *secrets = palloc0(sizeof(SignSecrets));
 	bool		good;
 
 	if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
-		good = compile_list(secrets, value->val.binary.data, error);
-	else if (value->type == jbvString)
+		good = compile_list(secrets, value->val.binary.data, references, error);
+	else if (value->type == jbvString || (value->type == jbvBinary && references != NULL))
 	{
 		secrets->nkeys = 1;
-		good = compile_key(&secrets->keys[0], "\"secret\"", value, error);
+		good = compile_key(&secrets->keys[0], "\"secret\"", value, references, error);
 	}
 	else
 		good = mistake(error, "\"secret\" must be a string or a list of strings",
@@ -145,9 +175,34 @@ compute_digest(const Key *key, const char *start, const char *body, size_t lengt
 	return good;
 }
 
+/* One of the signatures, "v1,...". */
+static char *
+sign(const Key *key, const Secrets *references, const char *start, const char *body, size_t length,
+	 Mistake *error)
+{
+	Key			named = {0};
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+
+	if (key->name != NULL && references == NULL)
+		return "v1," SECRET_MASK;
+	if (key->name != NULL)
+	{
+		if (!read_key(&named, psprintf("secret \"%s\"", key->name),
+					  secrets_value(references, key->name), error))
+			return NULL;
+		key = &named;
+	}
+	if (!compute_digest(key, start, body, length, digest))
+	{
+		(void) mistake(error, "signature could not be computed", NULL);
+		return NULL;
+	}
+	return psprintf("v1,%s", base64(digest, sizeof(digest)));
+}
+
 char *
-sign_header(const SignSecrets *secrets, const char *id, int64 unix_seconds,
-			const char *body, size_t length)
+sign_header(const SignSecrets *secrets, const Secrets *references, const char *id,
+			int64 unix_seconds, const char *body, size_t length, Mistake *error)
 {
 	char	   *start = psprintf("%s." INT64_FORMAT ".", id, unix_seconds);
 	StringInfoData header;
@@ -155,11 +210,11 @@ sign_header(const SignSecrets *secrets, const char *id, int64 unix_seconds,
 	initStringInfo(&header);
 	for (int i = 0; i < secrets->nkeys; i++)
 	{
-		uint8		digest[PG_SHA256_DIGEST_LENGTH];
+		char	   *signature = sign(&secrets->keys[i], references, start, body, length, error);
 
-		if (!compute_digest(&secrets->keys[i], start, body, length, digest))
+		if (signature == NULL)
 			return NULL;
-		appendStringInfo(&header, "%sv1,%s", i > 0 ? " " : "", base64(digest, sizeof(digest)));
+		appendStringInfo(&header, "%s%s", i > 0 ? " " : "", signature);
 	}
 	return header.data;
 }

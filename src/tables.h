@@ -60,6 +60,13 @@ extern void tables_refuse_hidden_rows(Oid relation);
  */
 extern ErrorData *tables_try(void (*function) (void *arg), void *arg);
 
+/*
+ * Call a function that looks something up, in a transaction of its own; what
+ * it allocates is in the caller's memory context.  False when somebody has a
+ * table locked.  The worker's.
+ */
+extern bool tables_read(void (*look) (void *arg), void *arg);
+
 /* Quoted "schema"."name" of a relation, palloc'd; NULL when it is gone. */
 extern char *tables_name(Oid relation);
 

@@ -141,6 +141,21 @@ add_literal(Template *template, const char *literal, int len)
 	segment->len = len;
 }
 
+/* Secrets go where the hook's author sends them only, and where nobody else reads them. */
+static bool
+check_secret(const Expression *expression, Secrets *secrets, Mistake *error)
+{
+	const char *name = expression_secret(expression);
+
+	if (name == NULL)
+		return true;
+	if (secrets == NULL)
+		return mistake(error, psprintf("secret \"%s\" in a text", name),
+					   "Secrets may stand in the URL and in headers of a webhook only, for example "
+					   "{\"headers\": {\"X-Api-Key\": \"{{secret.api_key}}\"}}.");
+	return secrets_add(secrets, name, error);
+}
+
 static void
 add_expression(Template *template, Expression *expression, bool quoted)
 {
@@ -190,7 +205,8 @@ find_expression(const char **p, const char *end, JsonPlace *place, Expression **
 }
 
 static Template *
-compile(const char *str, int len, TemplateContext context, bool allow_keys, Mistake *error)
+compile(const char *str, int len, TemplateContext context, Secrets *secrets, bool allow_keys,
+		Mistake *error)
 {
 	Template   *template = make_template(context);
 	const char *copy = pnstrdup(str, len);
@@ -205,6 +221,8 @@ compile(const char *str, int len, TemplateContext context, bool allow_keys, Mist
 
 	while (find_expression(&p, end, json, &expression, &expression_len, error))
 	{
+		if (!check_secret(expression, secrets, error))
+			return NULL;
 		if (json && place.in_string && place.at_key && !allow_keys)
 		{
 			(void) mistake(error, "variable in a key of a JSON object",
@@ -235,7 +253,14 @@ compile(const char *str, int len, TemplateContext context, bool allow_keys, Mist
 Template *
 template_compile(const char *str, int len, TemplateContext context, Mistake *error)
 {
-	return compile(str, len, context, false, error);
+	return compile(str, len, context, NULL, false, error);
+}
+
+Template *
+template_compile_with_secrets(const char *str, int len, TemplateContext context, Secrets *secrets,
+							  Mistake *error)
+{
+	return compile(str, len, context, secrets, false, error);
 }
 
 /* Literal text of a JSON string. */
@@ -265,6 +290,8 @@ add_json_string(Template *template, Slice string, Mistake *error)
 
 	while (find_expression(&p, end, NULL, &expression, &len, error))
 	{
+		if (!check_secret(expression, NULL, error))
+			return false;
 		if (p == start && p + len == end && expression_is_json(expression))
 		{
 			add_expression(template, expression, false);
@@ -372,7 +399,7 @@ bool
 template_is_json(const char *str, int len)
 {
 	Mistake		error;
-	Template   *template = compile(str, len, TEMPLATE_JSON, true, &error);
+	Template   *template = compile(str, len, TEMPLATE_JSON, NULL, true, &error);
 	StringInfoData sample;
 
 	/* What is wrong with it is said where it is compiled for good. */
@@ -449,7 +476,10 @@ template_render(const Template *template, const Occasion *occasion, StringInfo o
 				append_json(out, &value, segment->quoted);
 				break;
 			case TEMPLATE_URL:
-				append_url_encoded(out, value.text);
+				if (expression_secret(segment->expression) != NULL && occasion->secrets == NULL)
+					appendStringInfoString(out, SECRET_MASK);
+				else
+					append_url_encoded(out, value.text);
 				break;
 			case TEMPLATE_HTML:
 				append_html_escaped(out, value.text);

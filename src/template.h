@@ -18,6 +18,7 @@
 #include "event.h"
 #include "field.h"
 #include "mistake.h"
+#include "secrets.h"
 
 typedef enum TemplateContext
 {
@@ -36,10 +37,14 @@ typedef struct Template Template;
 /*
  * Compile, in the current memory context.  Braces that hold no expression
  * stay literally.  Returns NULL with *error filled in for an expression with
- * filters that is wrong, and for one in a key of a JSON object.
+ * filters that is wrong, for one in a key of a JSON object, and for a secret.
  */
 extern Template *template_compile(const char *text, int len, TemplateContext context,
 								  Mistake *error);
+
+/* … that may have {{secret.name}}, too; their names are added to the list. */
+extern Template *template_compile_with_secrets(const char *text, int len, TemplateContext context,
+											   Secrets *secrets, Mistake *error);
 
 /*
  * Compile JSON all of whose string values are templates.  The result always

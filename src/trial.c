@@ -30,6 +30,7 @@
 #include "chat_gateway.h"
 #include "compat.h"
 #include "outbox.h"
+#include "secret.h"
 #include "settings.h"
 #include "tables.h"
 #include "transport.h"
@@ -242,9 +243,23 @@ try_accounts(ReturnSetInfo *result, const Action *action, ActionDelivery *delive
 		delivery->target = targets[i];
 		delivery->account = &accounts[target_number(targets[i])];
 		try(result, action, delivery,
-			delivery->account->token ? NULL : "token is missing: the account's secret is not there");
+			delivery->account->token ? NULL : "token is missing: the account's secret is not there, or cannot be opened");
 	}
 	delivery->account = NULL;
+}
+
+/* With the secrets that the hook names. */
+static void
+try_with_secrets(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery)
+{
+	Secrets		secrets = action->secrets;
+	const char *why = NULL;
+
+	if (secrets.n == 0 || secrets_look(&delivery->occasion.hook_id, &secrets, &why) == SECRET_READY)
+		why = NULL;
+	delivery->occasion.secrets = &secrets;
+	try(result, action, delivery, why);
+	delivery->occasion.secrets = NULL;
 }
 
 /* hooks.test(hook, event): target, status, response_status, duration_ms, error_message. */
@@ -280,6 +295,6 @@ hooks_test(PG_FUNCTION_ARGS)
 	else if (action->accounts)
 		try_accounts(result, action, &delivery);
 	else
-		try(result, action, &delivery, NULL);
+		try_with_secrets(result, action, &delivery);
 	return (Datum) 0;
 }

@@ -57,7 +57,7 @@ chat_gateway_secrets(void)
 
 	value.val.string.val = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 	value.val.string.len = (int) strlen(value.val.string.val);
-	return sign_secrets_compile(&value, &error);
+	return sign_secrets_compile(&value, NULL, &error);
 }
 
 static const FuzzTarget targets[] = {
