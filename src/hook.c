@@ -35,6 +35,9 @@
 #define WRITE_SECONDS 1
 #define WRITE_SECONDS_NO_COOLDOWN 5
 
+/* The server log hears of rows that the table refuses once in a while. */
+#define COMPLAIN_EVERY USECS_PER_MINUTE
+
 /* A user without events for this long is forgotten. */
 #define FORGET_AFTER (300 * USECS_PER_SEC)
 
@@ -726,17 +729,100 @@ start_writing(int n)
 	writing.n = 0;
 }
 
-void
-hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (Hook *hook))
+/* Some of the hooks that are being written. */
+typedef struct Portion
 {
-	Datum	   *ids = palloc(sizeof(Datum) * ndirty);
-	Datum	   *times = palloc(sizeof(Datum) * ndirty);
-	bool	   *nulls = palloc0(sizeof(bool) * ndirty);
-	int			dims[1];
+	int			from;
+	int			n;
+} Portion;
+
+static void
+write_portion(void *arg)
+{
+	Portion    *portion = arg;
+	Datum	   *ids = palloc(sizeof(Datum) * portion->n);
+	Datum	   *times = palloc(sizeof(Datum) * portion->n);
+	bool	   *nulls = palloc(sizeof(bool) * portion->n);
+	int			dims[1] = {portion->n};
 	int			lower_bounds[1] = {1};
 	Datum		arguments[2];
 	TablesUser	saved;
 	Oid			table;
+
+	for (int i = 0; i < portion->n; i++)
+	{
+		Hook	   *hook = writing.hooks[portion->from + i];
+
+		ids[i] = UUIDPGetDatum(&hook->id);
+		times[i] = TimestampTzGetDatum(hook->last_admitted);
+		nulls[i] = TIMESTAMP_IS_NOBEGIN(hook->last_admitted);
+	}
+	arguments[0] = PointerGetDatum(construct_array(ids, portion->n, UUIDOID, UUID_LEN, false,
+												   TYPALIGN_CHAR));
+	arguments[1] = PointerGetDatum(construct_md_array(times, nulls, 1, dims, lower_bounds,
+													  TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
+													  TYPALIGN_DOUBLE));
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	table = prepare_plans();
+	if (OidIsValid(table))
+	{
+		tables_act_as_owner(table, &saved);
+		if (SPI_execute_plan(writing.carefully ? careful_write_plan : write_plan, arguments, NULL,
+							 false, 0) != SPI_OK_UPDATE_RETURNING)
+			elog(ERROR, "could not write last_triggered_at");
+		tables_act_done(&saved);
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			HeapTuple	row = SPI_tuptable->vals[i];
+			TupleDesc	desc = SPI_tuptable->tupdesc;
+			bool		isnull;
+			int64		number = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+			TimestampTz at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &isnull));
+
+			writing.written[portion->from + number - 1] = isnull ? DT_NOBEGIN : at;
+		}
+	}
+	SPI_finish();
+}
+
+/* What the application has put on its table refuses the row. */
+static void
+complain(const ErrorData *error, TimestampTz now)
+{
+	static TimestampTz next = DT_NOBEGIN;
+
+	if (now < next && next - now <= COMPLAIN_EVERY)
+		return;
+	next = now + COMPLAIN_EVERY;
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("could not write last_triggered_at of hooks: %s", error->message),
+			 errdetail("Hooks go on; after a restart, their cooldowns count from what the table has."),
+			 errhint("Look at the triggers and constraints of the hooks table.")));
+}
+
+/* Each by itself, so that one that is refused costs no other one. */
+static void
+write_one_by_one(TimestampTz now)
+{
+	for (int i = 0; i < writing.n; i++)
+	{
+		Portion		one = {i, 1};
+		ErrorData  *error = tables_try(write_portion, &one);
+
+		if (error == NULL || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			continue;
+		writing.written[i] = writing.hooks[i]->stored;	/* not again before it has changed */
+		complain(error, now);
+	}
+}
+
+void
+hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (Hook *hook))
+{
+	Portion		whole = {0};
 
 	start_writing(ndirty);
 	writing.carefully = carefully;
@@ -749,44 +835,21 @@ hooks_write(TimestampTz now, bool all, bool carefully, void (*about_to_write) (H
 			Hook	   *hook = dlist_container(Hook, dirty_link, iter.cur);
 
 			about_to_write(hook);
-			ids[writing.n] = UUIDPGetDatum(&hook->id);
-			times[writing.n] = TimestampTzGetDatum(hook->last_admitted);
-			nulls[writing.n] = TIMESTAMP_IS_NOBEGIN(hook->last_admitted);
 			writing.hooks[writing.n] = hook;
 			writing.written[writing.n] = DT_NOEND;
 			writing.n++;
 		}
 	}
-
-	dims[0] = writing.n;
-	arguments[0] = PointerGetDatum(construct_array(ids, writing.n, UUIDOID, UUID_LEN, false,
-												   TYPALIGN_CHAR));
-	arguments[1] = PointerGetDatum(construct_md_array(times, nulls, 1, dims, lower_bounds,
-													  TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL,
-													  TYPALIGN_DOUBLE));
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	table = prepare_plans();
-	if (OidIsValid(table))
+	whole.n = writing.n;
+	if (!carefully)
+		write_portion(&whole);
+	else
 	{
-		tables_act_as_owner(table, &saved);
-		if (SPI_execute_plan(carefully ? careful_write_plan : write_plan, arguments, NULL,
-							 false, 0) != SPI_OK_UPDATE_RETURNING)
-			elog(ERROR, "could not write last_triggered_at");
-		tables_act_done(&saved);
-		for (uint64 i = 0; i < SPI_processed; i++)
-		{
-			HeapTuple	row = SPI_tuptable->vals[i];
-			TupleDesc	desc = SPI_tuptable->tupdesc;
-			bool		isnull;
-			int64		number = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-			TimestampTz at = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &isnull));
+		ErrorData  *error = tables_try(write_portion, &whole);
 
-			writing.written[number - 1] = isnull ? DT_NOBEGIN : at;
-		}
+		if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			write_one_by_one(now);
 	}
-	SPI_finish();
 }
 
 void

@@ -98,7 +98,7 @@ extern void hook_give_back(Hook *hook, TimestampTz taken, TimestampTz before);
 /*
  * Write last_triggered_at of hooks for which it is due, as the table's owner.
  * "Carefully", at some cost, rows that somebody else has locked wait for the
- * next time.  Before a hook's row is written, about_to_write() is called for
+ * next time, and a row that the table refuses costs no other one.  Before a hook's row is written, about_to_write() is called for
  * it.  Needs a transaction; hooks_written() is to be called after its commit.
  */
 extern bool hooks_to_write(TimestampTz now, bool all);

@@ -183,12 +183,6 @@ static struct
 	bool		carefully;		/* row by row, after a batch has failed */
 }			flushing;
 
-static void
-write_hooks(void *arg)
-{
-	hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, delivery_about_to_write);
-}
-
 /* After a commit: chat messages may be there for whoever listens. */
 static void
 tell_listeners(void)
@@ -210,17 +204,8 @@ write_results(void)
 	begin();
 	leave_if_dropped();
 	log_write(flushing.carefully);
-	if (hooks_due && !flushing.carefully)
-		write_hooks(NULL);
-	else if (hooks_due)
-	{
-		ErrorData  *error = tables_try(write_hooks, NULL);
-
-		if (error != NULL)
-			ereport(LOG,
-					(errcode(error->sqlerrcode),
-					 errmsg("could not write last_triggered_at of hooks: %s", error->message)));
-	}
+	if (hooks_due)
+		hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, delivery_about_to_write);
 	if (health_due)
 		health_write(flushing.now, flushing.all_hooks);
 	aside_write();

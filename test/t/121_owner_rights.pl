@@ -30,32 +30,39 @@ $node->safe_psql('postgres', q{
 	GRANT CREATE ON SCHEMA public TO keeper;
 });
 
+# In a session of that role's own: a superuser who runs its code is beyond help.
+sub as_role
+{
+	my ($role, $sql) = @_;
+
+	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $role ]);
+}
+
 # What that role tries, wherever its code is run: each with what comes of it.
 my %tries = (
-	'become the superuser' => 'SET ROLE postgres',
-	'go back to who began' => 'RESET ROLE',
-	'be another session' => 'SET SESSION AUTHORIZATION postgres',
-	'go back to the session' => 'RESET SESSION AUTHORIZATION',
-	'run a program' => "COPY (SELECT 1) TO PROGRAM ''touch $directory/run''",
-	'write a file' => "COPY (SELECT 1) TO ''$directory/written''",
-	'read a file' => "SELECT pg_read_file(''postgresql.conf'')",
-	'read secrets' => 'SELECT value FROM hooks.secret',
-	'read the queue' => 'SELECT * FROM hooks.queue_0',
-	'change deliveries' => 'DELETE FROM hooks.delivery',
-	'write secrets' => "SELECT hooks.set_secret(gen_random_uuid(), ''a'', ''b'')",
-	'make a superuser' => 'CREATE ROLE evil SUPERUSER',
-	'become a superuser' => 'ALTER ROLE keeper SUPERUSER',
-	'create in our schema' => 'CREATE TABLE hooks.evil (a int)',
-	'change a setting' => 'ALTER SYSTEM SET work_mem = ''64MB''',
-	'leave something behind' => "SET session_replication_role = replica",
-	'leave a temporary table behind' => 'CREATE TEMP TABLE pg_trigger_evil (a int)',
-	'listen' => 'LISTEN evil',
-	'leave a cursor behind' => 'DECLARE evil CURSOR WITH HOLD FOR SELECT 1',
-	'commit' => 'COMMIT');
-my $list = join ",\n", map { my $sql = $tries{$_}; $sql =~ s/(?<!')'(?!')/''/g; "('$_', '$sql')" } sort keys %tries;
+	'become the superuser' => q{SET ROLE postgres},
+	'go back to who began' => q{RESET ROLE},
+	'be another session' => q{SET SESSION AUTHORIZATION postgres},
+	'go back to the session' => q{RESET SESSION AUTHORIZATION},
+	'run a program' => qq{COPY (SELECT 1) TO PROGRAM 'touch $directory/run'},
+	'write a file' => qq{COPY (SELECT 1) TO '$directory/written'},
+	'read a file' => q{SELECT pg_read_file('postgresql.conf')},
+	'read secrets' => q{SELECT value FROM hooks.secret},
+	'read the queue' => q{SELECT * FROM hooks.queue_0},
+	'change deliveries' => q{DELETE FROM hooks.delivery},
+	'write secrets' => q{SELECT hooks.set_secret(gen_random_uuid(), 'a', 'b')},
+	'make a superuser' => q{CREATE ROLE evil SUPERUSER},
+	'become a superuser' => q{ALTER ROLE keeper SUPERUSER},
+	'create in our schema' => q{CREATE TABLE hooks.evil (a int)},
+	'change a setting' => q{ALTER SYSTEM SET work_mem = '64MB'},
+	'leave something behind' => q{SET session_replication_role = replica},
+	'leave a temporary table behind' => q{CREATE TEMP TABLE pg_trigger_evil (a int)},
+	'listen' => q{LISTEN evil},
+	'leave a cursor behind' => q{DECLARE evil CURSOR WITH HOLD FOR SELECT 1},
+	'commit' => q{COMMIT});
+my $list = join ', ', map { '(' . literal($_) . ', ' . literal($tries{$_}) . ')' } sort keys %tries;
 
-$node->safe_psql('postgres', qq{
-	SET ROLE keeper;
+as_role('keeper', qq{
 	CREATE TABLE app.seen (place text, what text, outcome text, who text, began text, super text, path text, pid int);
 	CREATE TABLE app.tries (what text, sql text);
 	INSERT INTO app.tries VALUES $list;
@@ -127,12 +134,13 @@ for my $place (@places)
 {
 	my ($what, $create, $drop, $may_not_run) = @$place;
 
-	$node->safe_psql('postgres', "SET ROLE keeper; $create");
-	$node->safe_psql('postgres', "UPDATE stream_hooks SET enabled = true; TRUNCATE app.seen");
+	as_role('keeper', $create);
+	as_role('keeper', "UPDATE stream_hooks SET enabled = true; TRUNCATE app.seen");
 	$receiver->take;
 	my @events = (add_event($node), add_event($node, type => 'raid'), add_event($node, user => 2));
 	wait_idle($node);
-	wait_until(sub { value($node, "SELECT NOT enabled FROM stream_hooks WHERE id = '$gone'") eq 't' }, "$what: a hook is disabled", 30);
+	wait_until(sub { value($node, "SELECT NOT enabled FROM stream_hooks WHERE id = '$gone'") eq 't' }, "$what: a hook is disabled", 30)
+		if $what ne 'deferred trigger on hooks';
 	is(scalar(my @requests = $receiver->take), 3, "$what: everything is delivered");
 
 	my $pid = worker_pid($node);
@@ -143,7 +151,7 @@ for my $place (@places)
 	is_deeply([ grep { $_->{what} ne '' && $_->{outcome} =~ /^done/ } @seen ], [], "$what: and could do nothing that it should not");
 	is_deeply([ grep { $_->{path} ne '' && $_->{path} !~ /^pg_catalog, pg_temp$/ } @seen ], [], "$what: with a safe search_path");
 	$tried += grep { $_->{what} ne '' } @seen;
-	$node->safe_psql('postgres', "SET ROLE keeper; $drop");
+	as_role('keeper', $drop);
 }
 cmp_ok($tried, '>', 200, 'things that were tried');
 note "$tried things were tried in the worker";
@@ -159,21 +167,21 @@ is_deeply(log_statuses($node, event => $event), { success => 1 }, 'the log is wr
 $node->safe_psql('postgres', q{
 	CREATE ROLE inserter LOGIN;
 	GRANT INSERT ON stream_events TO inserter;
-	GRANT USAGE ON SCHEMA app TO inserter;
-	SET ROLE keeper;
+	GRANT USAGE ON SCHEMA app TO inserter});
+as_role('keeper', q{
 	GRANT ALL ON app.seen, app.tries TO inserter;
 	TRUNCATE app.seen;
 	CREATE TRIGGER zz_after AFTER INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION app.on_row();
 	CREATE TRIGGER aa_before BEFORE INSERT ON stream_events FOR EACH ROW EXECUTE FUNCTION app.on_row();
 	CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON stream_events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.on_row();});
 $receiver->take;
-$node->safe_psql('postgres', sprintf(q{SET SESSION AUTHORIZATION inserter; INSERT INTO stream_events (type, data, user_id) VALUES ('follow', '{}', %s)}, literal(user_uuid(1))));
+as_role('inserter', sprintf(q{INSERT INTO stream_events (type, data, user_id) VALUES ('follow', '{}', %s)}, literal(user_uuid(1))));
 wait_idle($node);
 is(scalar(my @requests = $receiver->take), 1, 'an event of a role that may insert, and no more');
 my @seen = rows($node, 'SELECT * FROM app.seen');
 is(scalar(grep { $_->{what} eq '' } @seen), 3, 'the triggers of the event table ran');
 is_deeply([ grep { $_->{who} ne 'inserter' } @seen ], [], '... as the role that inserts, also when they are deferred');
-is_deeply([ grep { $_->{what} ne '' && $_->{what} !~ /^go back|^leave|^listen/ && $_->{outcome} =~ /^done/ } @seen ], [], '... and could do nothing that it could not by itself');
+is_deeply([ grep { $_->{what} ne '' && $_->{what} !~ /^go back|^leave (?:a temp|a cursor)|^listen/ && $_->{outcome} =~ /^done/ } @seen ], [], '... and could do nothing that it could not by itself');
 
 finish($node, qr/could not write to the hooks log/, qr/deferred trigger/, qr/security-restricted/, qr/could not disable/, qr/cannot/);
 done_testing();
