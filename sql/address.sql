@@ -86,6 +86,7 @@ SELECT h AS host, hooks.check_host(h) AS refused
 FROM unnest(ARRAY[
   '127.0.0.1', '8.8.8.8', '127.0.0.1.', '127.1', '127.0.1', '0x7f.1', '0X7F.0.0.1', '0x7f000001', '2130706433', '017700000001', '0177.0.0.1', '0', '0.0.0.0', '00', '1',
   '4294967295', '::1', '[::1]', '::', '[::]', '[::ffff:7f00:1]', '::ffff:127.0.0.1', '[::127.0.0.1]', '2606:4700::1111', '[FE80::1]', 'fe80::1%eth0', '[fe80::1%25eth0]']) h;
--- nor are numbers that are too large an address: then they are single labels, or names
+-- nor are numbers that are no address
 SELECT h AS host, hooks.check_host(h) AS refused
-FROM unnest(ARRAY['4294967296', '99999999999999999999', '08', '0x100000000']) h;
+FROM unnest(ARRAY['4294967296', '99999999999999999999', '08', '0x100000000', '256.256.256.256', '1.2.3.08', '1.2.3.4.5', 'example.1', 'example.0x1F', 'example.0x', 'example.1.',
+  'example.1x', 'example.0xg']) h;

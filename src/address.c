@@ -404,13 +404,10 @@ address_refused(const struct sockaddr *address, const AddressRanges *allow,
  * Names
  */
 
-/* Is the text an IPv4 address as inet_aton() reads them (127.1, 0x7f.1, 2130706433)? */
-static bool
-is_ipv4_literal(const char *str)
+bool
+address_ipv4(const char *text, struct in_addr *address)
 {
-	struct in_addr in;
-
-	return str[strspn(str, "0123456789abcdefx.")] == '\0' && inet_aton(str, &in) != 0;
+	return text[strspn(text, "0123456789abcdefx.")] == '\0' && inet_aton(text, address) != 0;
 }
 
 /* An IPv6 address, with or without a zone ("fe80::1%eth0"). */
@@ -465,6 +462,21 @@ is_well_formed(const char *name)
 	return !empty;
 }
 
+/*
+ * Is the last label a number, decimal or hexadecimal?  No name in the DNS ends
+ * like that, but resolvers may take it for a way to write an address.
+ */
+static bool
+ends_in_number(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+	const char *label = dot ? dot + 1 : name;
+
+	if (label[0] == '0' && (label[1] == 'x' || label[1] == 'X'))
+		return label[2 + strspn(label + 2, "0123456789abcdefABCDEF")] == '\0';
+	return *label != '\0' && label[strspn(label, "0123456789")] == '\0';
+}
+
 const char *
 address_name_refused(const char *host)
 {
@@ -480,6 +492,7 @@ address_name_refused(const char *host)
 	};
 	char		name[256];
 	size_t		len = strlen(host);
+	struct in_addr in;
 
 	if (len >= 2 && host[0] == '[' && host[len - 1] == ']')
 		return is_ipv6_literal(host + 1, len - 2) ? NULL : "malformed host name";
@@ -493,10 +506,12 @@ address_name_refused(const char *host)
 	if (len > 0 && name[len - 1] == '.')
 		name[len - 1] = '\0';
 
-	if (is_ipv4_literal(name))
+	if (address_ipv4(name, &in))
 		return NULL;
 	if (!is_well_formed(name))
 		return "malformed host name";
+	if (ends_in_number(name))
+		return "number for a host name";
 	if (strcmp(name, "localhost") == 0)
 		return "name of this machine";
 	if (strchr(name, '.') == NULL)

@@ -13,6 +13,7 @@
 #ifndef HOOKS_ADDRESS_H
 #define HOOKS_ADDRESS_H
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 /* A list of address ranges, as hooks.allow_addresses and hooks.deny_addresses write it. */
@@ -45,11 +46,14 @@ extern const char *address_refused(const struct sockaddr *address,
  */
 extern void address_own_load(void);
 
+/* Read an IPv4 address in any spelling that inet_aton() knows: 127.1, 0x7f.1, 2130706433. */
+extern bool address_ipv4(const char *text, struct in_addr *address);
+
 /*
  * May this host name be looked up at all?  Returns NULL or why not.  Names
  * that only mean something inside a network (localhost, *.local, *.internal,
- * *.onion, single labels) are refused before DNS is asked; an IP address in
- * any spelling is not a name and passes here.
+ * *.onion, single labels), and those that end in a number, are refused before
+ * DNS is asked; an IP address in any spelling is not a name and passes here.
  */
 extern const char *address_name_refused(const char *host);
 

@@ -45,11 +45,14 @@ literal_refused(const char *host)
 	char		bare[INET6_ADDRSTRLEN + 1];
 	size_t		length = strlen(host);
 
-	/* The last dot of "127.0.0.1." says only that nothing comes after it. */
+	/*
+	 * libcurl writes addresses out, but for those with a dot behind them, which
+	 * says only that nothing comes after it.
+	 */
 	strlcpy(bare, host, sizeof(bare));
 	if (length > 0 && length < sizeof(bare) && bare[length - 1] == '.')
 		bare[length - 1] = '\0';
-	if (inet_pton(AF_INET, bare, &v4.sin_addr) == 1)
+	if (address_ipv4(bare, &v4.sin_addr))
 		return address_refused((struct sockaddr *) &v4, hooks_allow_addresses,
 							   hooks_deny_addresses);
 	if (host[0] == '[' && length < sizeof(bare))
