@@ -1216,11 +1216,10 @@ waiting_for(const Request *request)
 		return "while the answer was coming in";
 	if (request->sent)
 		return "waiting for the first byte of the answer";
-	if (request->handshaking)
-		return "during the TLS handshake";
-	if (time_of(request->easy, CURLINFO_NAMELOOKUP_TIME_T) > 0)
-		return "while connecting";
-	return "while looking up the host name";
+	/* libcurl waits for the resolver on a descriptor that may have been a connection's. */
+	if (time_of(request->easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
+		return "while looking up the host name";
+	return request->handshaking ? "during the TLS handshake" : "while connecting";
 }
 
 /* How long it could take as far as it came; libcurl may notice a little later. */
