@@ -30,6 +30,8 @@
 #include "cooldown.h"
 #include "identity.h"
 #include "interest.h"
+#include "settings.h"
+#include "tables.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(hooks_check_hook);
@@ -125,6 +127,57 @@ check_row(HeapTuple row, TupleDesc desc, Relation relation)
 	}
 }
 
+/*
+ * Every event of a user is held against all of the user's hooks: they may not
+ * be any number.  The owner of the table counts, whatever the caller may see.
+ */
+static void
+check_number(HeapTuple row, TupleDesc desc, Relation relation)
+{
+	Oid			type = InvalidOid;
+	bool		isnull;
+	Datum		user = row_column(row, desc, "user_id", &type, &isnull);
+	Oid			table = tables_hooks();
+	TablesUser	saved;
+	uint64		n;
+
+	if (hooks_max_hooks_per_user == 0 || isnull || type != UUIDOID)
+		return;
+	if (!OidIsValid(table))
+		table = RelationGetRelid(relation);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	tables_act_as_owner(table, &saved);
+	if (SPI_execute_with_args(psprintf("SELECT FROM %s WHERE user_id OPERATOR(pg_catalog.=) $1 LIMIT %d",
+									   tables_name(table), hooks_max_hooks_per_user),
+							  1, &type, &user, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count hooks");
+	n = SPI_processed;
+	tables_act_done(&saved);
+	SPI_finish();
+	if (n >= hooks_max_hooks_per_user)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("user %s has %d hooks already, the most that are allowed",
+						DatumGetCString(DirectFunctionCall1(uuid_out, user)), hooks_max_hooks_per_user),
+				 errhint("Delete hooks that are not needed any more; hooks.max_hooks_per_user is the limit."),
+				 errtable(relation),
+				 err_generic_string(PG_DIAG_COLUMN_NAME, "user_id")));
+}
+
+/* Does an update give the hook to another user? */
+static bool
+changes_user(HeapTuple old, HeapTuple new, TupleDesc desc)
+{
+	Oid			type = InvalidOid;
+	bool		old_null;
+	bool		new_null;
+	Datum		before = row_column(old, desc, "user_id", &type, &old_null);
+	Datum		after = row_column(new, desc, "user_id", &type, &new_null);
+
+	return !new_null && type == UUIDOID && (old_null || !datum_image_eq(before, after, false, UUID_LEN));
+}
+
 /* Is last_triggered_at all that an update changes? */
 static bool
 only_fired(HeapTuple old, HeapTuple new, TupleDesc desc)
@@ -193,11 +246,14 @@ hooks_check_hook(PG_FUNCTION_ARGS)
 	{
 		identity_before_hook();
 		check_row(row, desc, data->tg_relation);
+		check_number(row, desc, data->tg_relation);
 		return PointerGetDatum(row);
 	}
 	if (only_fired(data->tg_trigtuple, row, desc))
 		return PointerGetDatum(row);
 	check_row(row, desc, data->tg_relation);
+	if (changes_user(data->tg_trigtuple, row, desc))
+		check_number(row, desc, data->tg_relation);
 	return PointerGetDatum(with_updated_at(data->tg_trigtuple, row, desc));
 }
 

@@ -46,6 +46,7 @@ int			hooks_disable_after = 3 * 86400;
 int			hooks_dead_retention = 7 * 24 * 60;
 int			hooks_max_event_age = 600;
 int			hooks_max_payload = 32;
+int			hooks_max_hooks_per_user = 200;
 int			hooks_flood_rate = 100;
 int			hooks_flood_burst = 100000;
 int			hooks_timeout = 10000;
@@ -195,6 +196,10 @@ define_settings(void)
 							"Size of an event's data beyond which it is refused with a log row.",
 							NULL,
 							&hooks_max_payload, 32, 1, 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.max_hooks_per_user",
+							"Number of hooks of a user beyond which no more can be added.",
+							"0 sets no limit.",
+							&hooks_max_hooks_per_user, 200, 0, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("hooks.flood_rate",
 							"Number of events per second of one user beyond which they are dropped.",
 							"0 sets no limit.",

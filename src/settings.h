@@ -38,6 +38,7 @@ extern int	hooks_disable_after;	/* seconds, 0: never */
 extern int	hooks_dead_retention;	/* minutes, 0: for ever */
 extern int	hooks_max_event_age;	/* seconds, -1: any */
 extern int	hooks_max_payload;	/* kilobytes */
+extern int	hooks_max_hooks_per_user;	/* 0: any */
 extern int	hooks_flood_rate;	/* events per second, 0: any */
 extern int	hooks_flood_burst;	/* events */
 extern int	hooks_timeout;		/* milliseconds */
