@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
@@ -105,10 +106,10 @@ fail_for_error(Slice input)
 	fuzz_fail("an error was raised at %s:%d: %s", error->filename, error->lineno, error->message);
 }
 
-static int
-run(const uint8_t *data, size_t size)
+/* Run it; only a lack of memory may raise an error.  How many allocations it took. */
+static size_t
+run_once(Slice input, bool short_of_memory)
 {
-	Slice		input = slice((const char *) data, size);
 	MemoryContext context = MemoryContextSwitchTo(input_context);
 
 	PG_TRY();
@@ -117,12 +118,32 @@ run(const uint8_t *data, size_t size)
 	}
 	PG_CATCH();
 	{
-		fail_for_error(input);
+		if (!short_of_memory || geterrcode() != ERRCODE_OUT_OF_MEMORY)
+			fail_for_error(input);
+		FlushErrorState();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	MemoryContextReset(input_context);
-	fuzz_memory_reset();
+	return fuzz_memory_reset();
+}
+
+/*
+ * Every fourth input is run again with one allocation that fails, any of them,
+ * and once more, to see that this has left nothing behind.
+ */
+static int
+run(const uint8_t *data, size_t size)
+{
+	Slice		input = slice((const char *) data, size);
+	uint32		chance = hash_bytes(data, (int) size);
+	size_t		n = run_once(input, false);
+
+	if (n == 0 || chance % 4 != 0)
+		return 0;
+	fuzz_memory_fail_at(1 + chance / 4 % n);
+	(void) run_once(input, true);
+	(void) run_once(input, false);
 	return 0;
 }
 

@@ -25,13 +25,27 @@ static size_t npieces;
 static size_t allocated;
 static size_t total;			/* bytes */
 
-void
+static size_t fail_at;			/* how many allocations from now, 0: none fails */
+static size_t ncalls;
+
+size_t
 fuzz_memory_reset(void)
 {
+	size_t		calls = ncalls;
+
 	for (size_t i = 0; i < npieces; i++)
 		free(pieces[i].data);
 	npieces = 0;
 	total = 0;
+	ncalls = 0;
+	fail_at = 0;
+	return calls;
+}
+
+void
+fuzz_memory_fail_at(size_t n)
+{
+	fail_at = n;
 }
 
 /* The server's own limits are part of what is tested. */
@@ -39,6 +53,11 @@ static void
 account(size_t size)
 {
 	total += size;
+	ncalls++;
+	if (fail_at > 0 && --fail_at == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
 	if (size >= MaxAllocSize || total > FUZZ_MAX_MEMORY)
 		fuzz_fail("one input takes more than %zu MB of memory", FUZZ_MAX_MEMORY / (1024 * 1024));
 }

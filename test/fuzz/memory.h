@@ -37,8 +37,11 @@ extern void fuzz_appendStringInfoChar(StringInfo str, char c);
 extern void fuzz_appendBinaryStringInfo(StringInfo str, const void *data, int len);
 extern void fuzz_escape_json(StringInfo str, const char *text);
 
-/* Free everything. */
-extern void fuzz_memory_reset(void);
+/* Free everything; how many times something was allocated. */
+extern size_t fuzz_memory_reset(void);
+
+/* Have the n-th allocation from now fail, as the server's does; 0: none. */
+extern void fuzz_memory_fail_at(size_t n);
 
 /* In the code under test; the targets may call both. */
 #ifndef FUZZ_TARGET

@@ -197,6 +197,6 @@ $node->safe_psql('postgres', 'ALTER TABLE stream_hook_logs NO FORCE ROW LEVEL SE
 add_event($node, user => 1);
 wait_until(sub { value($node, "SELECT count(*) FROM stream_hook_logs WHERE user_id = '$ann'") > 1 }, 'the log is written again', 20);
 
-note "$calls calls as a tenant";
+note "inputs: $calls";
 finish($node, qr/stream_hook_logs/, qr/row-level security/);
 done_testing();

@@ -154,7 +154,7 @@ for my $place (@places)
 	as_role('keeper', $drop);
 }
 cmp_ok($tried, '>', 200, 'things that were tried');
-note "$tried things were tried in the worker";
+note "inputs: $tried";
 ok(!-e "$directory/run" && !-e "$directory/written", 'no program was run, no file written');
 is(value($node, q{SELECT count(*) FROM pg_roles WHERE rolname = 'evil' OR rolname = 'keeper' AND rolsuper}), 0, 'nobody has become superuser');
 
