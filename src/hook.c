@@ -792,10 +792,14 @@ static void
 complain(const ErrorData *error, TimestampTz now)
 {
 	static TimestampTz next = DT_NOBEGIN;
+	static char last[200] = "";
 
-	if (now < next && next - now <= COMPLAIN_EVERY)
+	/* Something else is said at once. */
+	if (now < next && next - now <= COMPLAIN_EVERY &&
+		strncmp(last, error->message, sizeof(last) - 1) == 0)
 		return;
 	next = now + COMPLAIN_EVERY;
+	strlcpy(last, error->message, sizeof(last));
 	ereport(LOG,
 			(errcode(error->sqlerrcode),
 			 errmsg("could not write last_triggered_at of hooks: %s", error->message),
