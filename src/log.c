@@ -59,16 +59,12 @@ static int	lost = 0;			/* rows that could not be written since log_lost() */
 static Oid	planned_table = InvalidOid;
 static SPIPlanPtr insert_plan = NULL;
 
-/*
- * Valid text without control characters, and not too long.  A host name in it
- * may be the word of a stranger, and be cut in the middle of a character.
- */
 static char *
-clean_text(const char *error)
+clean_text(const char *error, MemoryContext context)
 {
 	const unsigned char *in = (const unsigned char *) error;
 	int			left = strlen(error);
-	char	   *copy = MemoryContextAlloc(TopMemoryContext, Min(left, MAX_ERROR) + 1);
+	char	   *copy = MemoryContextAlloc(context, Min(left, MAX_ERROR) + 1);
 	int			length = 0;
 
 	while (left > 0)
@@ -94,6 +90,12 @@ clean_text(const char *error)
 	}
 	copy[length] = '\0';
 	return copy;
+}
+
+char *
+log_text(const char *error)
+{
+	return clean_text(error, CurrentMemoryContext);
 }
 
 static void
@@ -129,9 +131,9 @@ log_add(const LogRow *row)
 
 	copy.action_type = MemoryContextStrdup(TopMemoryContext, row->action_type);
 	if (row->platform)
-		copy.platform = clean_text(row->platform);
+		copy.platform = clean_text(row->platform, TopMemoryContext);
 	if (row->error)
-		copy.error = clean_text(row->error);
+		copy.error = clean_text(row->error, TopMemoryContext);
 	rows_push(&batch, &copy);
 }
 

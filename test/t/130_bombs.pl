@@ -248,6 +248,12 @@ is( value($node, q{SELECT count(*) FROM stream_hook_logs WHERE error_message ~ '
 	0, 'messages have no control characters, and at most 500 bytes');
 is( value($node, q{SELECT count(*) FROM stream_hook_logs WHERE convert_from(convert_to(error_message, 'UTF8'), 'UTF8') IS DISTINCT FROM error_message}),
 	0, '... and are valid UTF-8');
+# What is kept beside the log is as clean.
+my $kept = q{(SELECT last_error AS said FROM hooks.health UNION ALL SELECT disabled_reason FROM hooks.health UNION ALL SELECT last_error FROM hooks.delivery)};
+
+cmp_ok(value($node, "SELECT count(*) FROM $kept AS k WHERE said <> ''"), '>=', 50, 'hooks that fail are remembered');
+is( value($node, "SELECT count(*) FROM $kept AS k WHERE said ~ '[\\u0001-\\u001f\\u007f-\\u009f]' OR octet_length(said) > 500 OR convert_from(convert_to(said, 'UTF8'), 'UTF8') IS DISTINCT FROM said"),
+	0, '... in clean words, too');
 is( value($node, q{SELECT count(*) FROM stream_hook_logs WHERE error_message ~ 'hunter2|etc/passwd|FLUSHALL|all is lost|token'}),
 	0, '... and repeat nothing that an endpoint said, but a host name');
 unlike(slurp_file($node->logfile), qr/\x1b|\xff|all is lost|hunter2|X-Bomb/, 'nor does the server log');
