@@ -444,6 +444,23 @@ build_body(const Webhook *webhook, const ActionDelivery *delivery, Message *mess
 	return true;
 }
 
+/* Has its path a part that stands for the one above, or for none? */
+static bool
+has_dot_segment(const char *url)
+{
+	const char *p = url + url_path_offset(url);
+
+	while (*p == '/')
+	{
+		size_t		length = strcspn(++p, "/?#");
+
+		if ((length == 1 && p[0] == '.') || (length == 2 && p[0] == '.' && p[1] == '.'))
+			return true;
+		p += length;
+	}
+	return false;
+}
+
 bool
 webhook_build(const Action *action, const ActionDelivery *delivery,
 			  Message *message, Mistake *error)
@@ -462,6 +479,10 @@ webhook_build(const Action *action, const ActionDelivery *delivery,
 		if (strcmp(psprintf("%s://%s:%d", parts.scheme, parts.host, parts.port),
 				   webhook->authority) != 0)
 			return mistake(error, "URL would point to another host", NULL);
+
+		/* Encoding does not help: "%2E" is a dot. */
+		if (has_dot_segment(message->url) && !has_dot_segment(webhook->url_text))
+			return mistake(error, "URL would point to another path: a part of it would be \".\" or \"..\"", NULL);
 	}
 
 	return build_body(webhook, delivery, message, error) &&

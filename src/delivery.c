@@ -1288,6 +1288,8 @@ take_answer(Delivery *delivery, const Answer *answer)
 
 	underway_end(&delivery->event->event.user_id);
 	delivery->type->judge(&what, answer, hook->action ? &hook->action->retry : &no_policy, &outcome);
+	if (outcome.error)
+		outcome.error = log_text(outcome.error);
 	if (!outcome.uncounted)
 		kept->attempts = attempt;
 	if (outcome.class != OUTCOME_SUCCESS && !outcome.undelivered)

@@ -59,19 +59,43 @@ static int	lost = 0;			/* rows that could not be written since log_lost() */
 static Oid	planned_table = InvalidOid;
 static SPIPlanPtr insert_plan = NULL;
 
-/* Valid text without control characters, and not too long. */
 static char *
-clean_text(const char *error)
+clean_text(const char *error, MemoryContext context)
 {
-	int			length = pg_encoding_mbcliplen(PG_UTF8, error, strlen(error), MAX_ERROR);
-	char	   *copy = MemoryContextAlloc(TopMemoryContext, length + 2);
+	const unsigned char *in = (const unsigned char *) error;
+	int			left = strlen(error);
+	char	   *copy = MemoryContextAlloc(context, Min(left, MAX_ERROR) + 1);
+	int			length = 0;
 
-	for (int i = 0; i < length; i++)
-		copy[i] = ((unsigned char) error[i] < 0x20 || error[i] == 0x7f) ? ' ' : error[i];
+	while (left > 0)
+	{
+		int			n = pg_utf_mblen(in);
+		bool		valid = n <= left && pg_utf8_islegal(in, n);
+
+		if (!valid)
+			n = 1;
+		if (length + n > MAX_ERROR)
+			break;
+		if (!valid)
+			copy[length++] = '?';
+		else if (*in < 0x20 || *in == 0x7f || (n == 2 && in[0] == 0xC2 && in[1] < 0xA0))
+			copy[length++] = ' ';
+		else
+		{
+			memcpy(copy + length, in, n);
+			length += n;
+		}
+		in += n;
+		left -= n;
+	}
 	copy[length] = '\0';
-	if (!pg_verifymbstr(copy, length, true))
-		strcpy(copy, "?");
 	return copy;
+}
+
+char *
+log_text(const char *error)
+{
+	return clean_text(error, CurrentMemoryContext);
 }
 
 static void
@@ -107,9 +131,9 @@ log_add(const LogRow *row)
 
 	copy.action_type = MemoryContextStrdup(TopMemoryContext, row->action_type);
 	if (row->platform)
-		copy.platform = clean_text(row->platform);
+		copy.platform = clean_text(row->platform, TopMemoryContext);
 	if (row->error)
-		copy.error = clean_text(row->error);
+		copy.error = clean_text(row->error, TopMemoryContext);
 	rows_push(&batch, &copy);
 }
 

@@ -37,6 +37,13 @@ typedef struct LogRow
 /* Add a row to the batch; copies what it points to. */
 extern void log_add(const LogRow *row);
 
+/*
+ * What rows say of an error, and all that keeps it must: valid text without
+ * control characters, of at most 500 bytes.  A host name in it may be the word
+ * of a stranger, and be cut in the middle of a character.  Palloc'd.
+ */
+extern char *log_text(const char *error);
+
 /* How many rows wait to be written. */
 extern int	log_waiting(void);
 

@@ -59,6 +59,7 @@
 #define MAX_BODY_BYTES (64 * 1024)
 #define MAX_HEADER_BYTES (32 * 1024)
 #define MAX_CONNECTIONS 512
+#define KEPT_TEXT_BYTES (64 * 1024)	/* by a request that waits to be used again */
 #define EVENTS_AT_ONCE 64
 
 /* What an e-mail's request has beside others. */
@@ -885,6 +886,12 @@ give_back(Request *request)
 {
 	if (request->kind == REQUEST_MAIL && request->settings != settings)
 		mail_disconnect(request);
+	if (request->text_size > KEPT_TEXT_BYTES)
+	{
+		free(request->text);
+		request->text = NULL;
+		request->text_size = 0;
+	}
 	request->next = free_requests[request->kind];
 	free_requests[request->kind] = request;
 }
@@ -1231,6 +1238,19 @@ allowed_seconds(const Request *request)
 	return (connecting ? Min(request->timeout_ms, hooks_connect_timeout) : request->timeout_ms) / 1e3;
 }
 
+/* libcurl gives up on lines of more than 100 kB, and says so in other words. */
+static bool
+header_line_too_long(const Request *request)
+{
+	if (request->kind != REQUEST_HTTP || !request->sent || request->body_bytes > 0)
+		return false;
+#if LIBCURL_VERSION_NUM >= 0x080600
+	if (request->result == CURLE_TOO_LARGE)
+		return true;
+#endif
+	return request->result == CURLE_OUT_OF_MEMORY;
+}
+
 static void
 explain_failure(Request *request, Answer *answer)
 {
@@ -1244,7 +1264,7 @@ explain_failure(Request *request, Answer *answer)
 		.fault = &request->fault
 	};
 
-	if (request->headers_too_large)
+	if (request->headers_too_large || header_line_too_long(request))
 	{
 		snprintf(answer->reason, sizeof(answer->reason),
 				 "headers of the answer are larger than %d bytes", MAX_HEADER_BYTES);

@@ -122,7 +122,7 @@ slice_equal(Slice s, const char *word, size_t len)
 	return s.len == len && memcmp(s.data, word, len) == 0;
 }
 
-static bool
+bool
 slice_number(Slice s, uint64_t *number)
 {
 	uint64_t	n = 0;
@@ -181,7 +181,7 @@ query_next(Slice *query, Slice *name, Slice *value)
 	return true;
 }
 
-static bool
+bool
 query_get(Slice query, const char *wanted, Slice *value)
 {
 	Slice		name;
@@ -203,7 +203,7 @@ hex_digit(char ch)
 	return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
 }
 
-static void
+void
 add_decoded(Buffer *b, Slice s)
 {
 	buffer_reserve(b, s.len);
@@ -833,6 +833,14 @@ do_no_keepalive(Conn *c, const Target *t)
 	no_content(c);
 }
 
+/* raw.c */
+static void
+do_raw(Conn *c, const Target *t)
+{
+	if (!raw_begin(c, t->query))
+		answer_error(c, 404);
+}
+
 /* /header?name=value[&name=value] */
 static void
 do_header(Conn *c, const Target *t)
@@ -890,6 +898,7 @@ static const struct
 	ROUTE("garbage", do_garbage),
 	ROUTE("no-keepalive", do_no_keepalive),
 	ROUTE("header", do_header),
+	ROUTE("raw", do_raw),
 };
 
 static Behaviour
@@ -1037,6 +1046,8 @@ answer_timer(Conn *c)
 			no_content(c);
 		answer_end(c);
 	}
+	else if (c->state == CONN_DRIP && c->stream.kind == STREAM_RAW)
+		raw_timer(c);
 	else if (c->state == CONN_DRIP)
 	{
 		buffer_add(&c->out, "x", 1);
@@ -1144,6 +1155,11 @@ answer_fill(Conn *c)
 	static char piece[PIECE];
 	Stream	   *s = &c->stream;
 
+	if (s->kind == STREAM_RAW)
+	{
+		raw_fill(c);
+		return;
+	}
 	if (xs[0] == 0)
 		memset(xs, 'x', sizeof(xs));
 	if (s->kind == STREAM_ENDLESS)

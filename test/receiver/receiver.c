@@ -364,6 +364,7 @@ conn_free(Conn *c)
 	buffer_free(&c->in);
 	buffer_free(&c->out);
 	buffer_free(&c->late);
+	buffer_free(&c->again);
 	if (c->prev != NULL)
 		c->prev->next = c->next;
 	else
@@ -884,6 +885,8 @@ usage(FILE *out)
 		  "  /reset /reset-headers /reset-body /close /garbage /no-keepalive\n"
 		  "Long:\n"
 		  "  /huge/BYTES /endless /gzip/BYTES\n"
+		  "Whatever a test says (raw.c):\n"
+		  "  /raw?first=BYTES[&again=BYTES[&times=N][&every=MS]][&then=hang|reset|keep]\n"
 		  "GET /stats tells what has come in; it and switching are neither counted nor\n"
 		  "logged.  Anything else is 404.  Values are sent after percent-decoding.\n", out);
 }

@@ -83,7 +83,8 @@ typedef enum StreamKind
 {
 	STREAM_PLAIN,
 	STREAM_ENDLESS,
-	STREAM_GZIP
+	STREAM_GZIP,
+	STREAM_RAW
 } StreamKind;
 
 /* What CONN_DRIP and CONN_STREAM still have to send. */
@@ -95,6 +96,7 @@ typedef struct Stream
 	uint64_t	interval;		/* microseconds */
 	uint32_t	bits;			/* of deflate output not yet a whole byte */
 	int			nbits;
+	int			end;			/* of raw.c's */
 } Stream;
 
 typedef enum SourceKind
@@ -130,6 +132,7 @@ typedef struct Conn
 	Buffer		in;
 	Buffer		out;
 	Buffer		late;			/* what goes there when the timer fires, with CONN_SLOW */
+	Buffer		again;			/* what raw.c repeats */
 	Request		request;
 	Stream		stream;
 	uint64_t	deadline;		/* microseconds; valid if timer_at is set */
@@ -186,6 +189,14 @@ extern void answer_error(Conn *c, int status);
 extern void answer_end(Conn *c);
 extern void answer_timer(Conn *c);
 extern void answer_fill(Conn *c);
+extern bool query_get(Slice query, const char *wanted, Slice *value);
+extern bool slice_number(Slice s, uint64_t *number);
+extern void add_decoded(Buffer *b, Slice s);
+
+/* raw.c */
+extern bool raw_begin(Conn *c, Slice query);
+extern void raw_fill(Conn *c);
+extern void raw_timer(Conn *c);
 
 /* chat.c */
 extern int	chat_answer(const Conn *c, Slice path, Slice query, Slice body, Buffer *headers, Buffer *out);
