@@ -453,10 +453,11 @@ enter(Delivery *delivery, bool was_aside)
 void
 delivery_add(Hook *hook, QueuedEvent *event, const char *target, TimestampTz before, bool marked)
 {
+	pg_uuid_t	id = delivery_id(&hook->id, event, target);
 	Delivery   *delivery = make(hook, event);
 
 	event->open++;
-	delivery->kept.id = delivery_id(&hook->id, event, target);
+	delivery->kept.id = id;
 	delivery->kept.target = target;
 	delivery->kept.hook_id = hook->id;
 	delivery->kept.taken = hook->last_admitted;
@@ -871,13 +872,17 @@ start(Delivery *delivery)
 	delivery->started_at = GetCurrentTimestamp();
 	PG_TRY();
 	{
-		why = start_request(delivery);
+		why = shared_event_hopeless(slot, &delivery->event->event.id)
+			? "there was not enough memory for it, three times"
+			: start_request(delivery);
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
 		MemoryContextSwitchTo(scratch);
+		if (shared_event_starved(slot, &delivery->event->event.id, geterrcode()))
+			PG_RE_THROW();
 		error = CopyErrorData();
 		FlushErrorState();
 		why = psprintf("message could not be built: %s", error->message);

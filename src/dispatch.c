@@ -148,6 +148,8 @@ wants(const Hook *hook, const QueuedEvent *event)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
+		if (shared_event_starved(slot, &event->event.id, geterrcode()))
+			PG_RE_THROW();
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -317,6 +319,8 @@ match_hook(const UserHooks *user, Hook *hook, QueuedEvent *event, TimestampTz no
 	int			ndone = 0;
 	Mistake		error = {0};
 
+	if (why == NULL && shared_event_hopeless(slot, &event->event.id))
+		why = "there was not enough memory for it, three times";
 	if (why == NULL)
 		ntargets = action_targets(hook->action, user->connected, targets, &error);
 	for (int i = 0; i < TARGETS; i++)
@@ -337,7 +341,7 @@ match_hook(const UserHooks *user, Hook *hook, QueuedEvent *event, TimestampTz no
 	return false;
 }
 
-/* The same, with errors turned into this hook's failure. */
+/* The same, with errors turned into this hook's failure, but for those of the server. */
 static bool
 match_hook_safely(const UserHooks *user, Hook *hook, QueuedEvent *event, TimestampTz now)
 {
@@ -353,6 +357,8 @@ match_hook_safely(const UserHooks *user, Hook *hook, QueuedEvent *event, Timesta
 		ErrorData  *error;
 
 		MemoryContextSwitchTo(scratch);
+		if (shared_event_starved(slot, &event->event.id, geterrcode()))
+			PG_RE_THROW();
 		error = CopyErrorData();
 		FlushErrorState();
 		delivery_refuse(hook, event, psprintf("event could not be processed: %s", error->message), now);

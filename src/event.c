@@ -198,7 +198,9 @@ occasion_delivery_id(const Occasion *occasion, const char *target)
 		(target != NULL &&
 		 pg_cryptohash_update(context, (const uint8 *) target, strlen(target)) < 0) ||
 		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA1: %s", pg_cryptohash_error(context));
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not compute SHA1: %s", pg_cryptohash_error(context))));
 	pg_cryptohash_free(context);
 
 	memcpy(id.data, digest, UUID_LEN);

@@ -52,6 +52,9 @@ static const char *const stat_names[STATS] = {
 /* How long a failing worker's database waits for the next one, at most. */
 #define MAX_BACKOFF_SECONDS 60
 
+/* How often a worker may fail for want of memory while it works on one event. */
+#define EVENT_ATTEMPTS 3
+
 static Shared *shared = NULL;
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
@@ -315,6 +318,26 @@ shared_worker_well(DatabaseSlot *slot)
 	shared_lock();
 	slot->failures = 0;
 	shared_unlock();
+}
+
+bool
+shared_event_starved(DatabaseSlot *slot, const pg_uuid_t *event, int sqlerrcode)
+{
+	if (ERRCODE_TO_CATEGORY(sqlerrcode) != ERRCODE_INSUFFICIENT_RESOURCES)
+		return false;
+	if (memcmp(&slot->starved_event, event, UUID_LEN) != 0)
+	{
+		slot->starved_event = *event;
+		slot->starved = 0;
+	}
+	slot->starved++;
+	return true;
+}
+
+bool
+shared_event_hopeless(const DatabaseSlot *slot, const pg_uuid_t *event)
+{
+	return slot->starved >= EVENT_ATTEMPTS && memcmp(&slot->starved_event, event, UUID_LEN) == 0;
 }
 
 static void

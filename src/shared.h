@@ -21,6 +21,7 @@
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 /* What a database's slot can be doing. */
 typedef enum SlotState
@@ -63,6 +64,8 @@ typedef struct DatabaseSlot
 	TimestampTz hold_until;		/* somebody needs the database to itself */
 	TimestampTz wake_at;		/* a worker is needed then; DT_NOEND: not by itself */
 	bool		released;		/* since the worker attached */
+	pg_uuid_t	starved_event;	/* for which memory was short last (worker only) */
+	int			starved;		/* … and how often */
 	int64		ahead;			/* how the clock was set when the last worker left; 0: unknown */
 
 	pg_atomic_uint32 pending;	/* something was queued since the worker looked */
@@ -121,6 +124,14 @@ extern bool shared_worker_attach(DatabaseSlot *slot);
 extern void shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at,
 								 int64 ahead);
 extern void shared_worker_well(DatabaseSlot *slot);
+
+/*
+ * Is the error that ended the work on an event the server's, which has no memory
+ * left, so that the worker is to fail and its successor to try again?  When that
+ * has happened three times in a row with the same event, it is to be given up.
+ */
+extern bool shared_event_starved(DatabaseSlot *slot, const pg_uuid_t *event, int sqlerrcode);
+extern bool shared_event_hopeless(const DatabaseSlot *slot, const pg_uuid_t *event);
 
 /* The clock was set back by so many microseconds. */
 extern void shared_set_back(int64 by);

@@ -1025,6 +1025,16 @@ copy_mail(Request *request, const Message *message)
 	return true;
 }
 
+/* Nothing has been sent; what could not be begun can be begun later. */
+static void
+out_of_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed while beginning a request.")));
+}
+
 static const char *
 start_mail(const Message *message, void *arg)
 {
@@ -1037,7 +1047,7 @@ start_mail(const Message *message, void *arg)
 			"the administrator finds the reason in the server log";
 	request = get_request(REQUEST_MAIL);
 	if (request == NULL)
-		return "out of memory";
+		out_of_memory();
 	reset_request(request, message, arg);
 	curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	if (!copy_mail(request, message) ||
@@ -1045,7 +1055,7 @@ start_mail(const Message *message, void *arg)
 		(request->mail_fd < 0 && !mail_connect(request)))
 	{
 		give_back(request);
-		return "out of memory";
+		out_of_memory();
 	}
 	if (request->mail_fd >= 0)
 	{
@@ -1062,7 +1072,7 @@ start_http(const Message *message, void *arg)
 	CURL	   *easy;
 
 	if (request == NULL)
-		return "out of memory";
+		out_of_memory();
 	easy = request->easy;
 	reset_request(request, message, arg);
 	if (request->trusted != message->trusted)
@@ -1080,7 +1090,7 @@ start_http(const Message *message, void *arg)
 		curl_multi_add_handle(multi, easy) != CURLM_OK)
 	{
 		give_back(request);
-		return "out of memory";
+		out_of_memory();
 	}
 	dlist_push_tail(&requests, &request->link);
 	return NULL;
@@ -1116,13 +1126,22 @@ ready_flags(uint32_t events)
 		((events & (EPOLLERR | EPOLLHUP)) ? CURL_CSELECT_ERR : 0);
 }
 
+/* Have libcurl do what can be done; once it has said no, nothing is certain any more. */
+static bool
+act(int fd, int events)
+{
+	int			running;
+
+	return curl_multi_socket_action(multi, fd, events, &running) == CURLM_OK;
+}
+
 int
 transport_drive(void)
 {
 	struct epoll_event events[EVENTS_AT_ONCE];
 	sigset_t	all;
 	sigset_t	previous;
-	int			running;
+	bool		sound = true;
 	int			queued;
 	CURLMsg    *ended;
 	int			n;
@@ -1133,7 +1152,7 @@ transport_drive(void)
 	if (timer_at >= 0 && timer_at <= monotonic_us())
 	{
 		timer_at = -1;
-		curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		sound = act(CURL_SOCKET_TIMEOUT, 0);
 	}
 
 	n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
@@ -1147,7 +1166,7 @@ transport_drive(void)
 		else if (d->wanted == 0)
 			register_events(fd, d); /* nobody waits for it: take it out */
 		else
-			curl_multi_socket_action(multi, fd, ready_flags(events[i].events), &running);
+			sound = act(fd, ready_flags(events[i].events)) && sound;
 	}
 
 	while ((ended = curl_multi_info_read(multi, &queued)) != NULL)
@@ -1171,6 +1190,11 @@ transport_drive(void)
 
 	mail_expire();
 	pthread_sigmask(SIG_SETMASK, &previous, NULL);
+	if (!sound)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while requests were under way.")));
 	return n;
 }
 

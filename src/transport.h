@@ -28,7 +28,8 @@ extern long transport_timeout(void);
 
 /*
  * Begin a request or an e-mail.  "arg" comes back with its answer.  Returns why
- * it cannot be, which is nothing that the hook could change, or NULL.
+ * it cannot be, which is nothing that the hook could change, or NULL; an error
+ * when there is no memory for it.
  */
 extern const char *transport_start(const Message *message, void *arg);
 

@@ -21,18 +21,52 @@
 #include "settings.h"
 #include "url.h"
 
+static void
+out_of_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed while taking a URL apart.")));
+}
+
+/* A URL that libcurl has understood, or NULL and why it has not. */
+static CURLU *
+parse(const char *url, CURLUcode *code)
+{
+	CURLU	   *handle = curl_url();
+
+	*code = CURLUE_OUT_OF_MEMORY;
+	if (handle != NULL)
+		*code = curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
+	if (*code == CURLUE_OK)
+		return handle;
+	curl_url_cleanup(handle);
+	if (*code == CURLUE_OUT_OF_MEMORY)
+		out_of_memory();
+	return NULL;
+}
+
+/* A copy of one of its parts, or NULL. */
 static char *
 part(CURLU *handle, CURLUPart what, unsigned int flags)
 {
 	char	   *text = NULL;
 	char	   *copy = NULL;
+	CURLUcode	code = curl_url_get(handle, what, &text, flags);
 
-	if (curl_url_get(handle, what, &text, flags) == CURLUE_OK && text != NULL)
+	if (code == CURLUE_OK && text != NULL)
+	{
 		copy = MemoryContextAllocExtended(CurrentMemoryContext, strlen(text) + 1,
 										  MCXT_ALLOC_NO_OOM);
-	if (copy)
-		strcpy(copy, text);
+		if (copy == NULL)
+			code = CURLUE_OUT_OF_MEMORY;
+		else
+			strcpy(copy, text);
+	}
 	curl_free(text);
+	if (code == CURLUE_OUT_OF_MEMORY)
+		out_of_memory();
 	return copy;
 }
 
@@ -124,23 +158,24 @@ check(const char *url, bool trusted, UrlParts *parts, Mistake *error)
 {
 	CURLU	   *handle;
 	CURLUcode	code;
-	bool		good;
+	volatile bool good = false;
 
 	if (strlen(url) > URL_MAX_LENGTH)
 		return mistake(error, psprintf("URL is longer than %d bytes", URL_MAX_LENGTH), NULL);
 
-	handle = curl_url();
+	handle = parse(url, &code);
 	if (handle == NULL)
-		return mistake(error, "out of memory", NULL);
-	code = curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
-	if (code != CURLUE_OK)
-	{
-		curl_url_cleanup(handle);
 		return mistake(error, psprintf("URL is malformed: %s", curl_url_strerror(code)),
 					   "Write it like \"https://example.com/webhook\".");
+	PG_TRY();
+	{
+		good = check_handle(handle, trusted, parts, error);
 	}
-	good = check_handle(handle, trusted, parts, error);
-	curl_url_cleanup(handle);
+	PG_FINALLY();
+	{
+		curl_url_cleanup(handle);
+	}
+	PG_END_TRY();
 	if (good && !has_authority(url))
 		return mistake(error, "URL has no host after \"://\"",
 					   "Write it like \"https://example.com/webhook\".");
@@ -159,40 +194,52 @@ url_check_service(const char *url, UrlParts *parts, Mistake *error)
 	return check(url, true, parts, error);
 }
 
-bool
-url_check_mail_server(const char *url, UrlParts *parts, Mistake *error)
-{
-	static char hint[] = "Write it like \"smtp://mail.example.com:587\" or \"smtps://mail.example.com\".";
-	CURLU	   *handle = curl_url();
-	const char *path;
-	char	   *port;
-	bool		bare;
+static char mail_hint[] =
+	"Write it like \"smtp://mail.example.com:587\" or \"smtps://mail.example.com\".";
 
-	if (handle == NULL)
-		return mistake(error, "out of memory", NULL);
-	if (curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK || !has_authority(url))
-	{
-		curl_url_cleanup(handle);
-		return mistake(error, "URL of the mail server is malformed", hint);
-	}
+static bool
+check_mail_handle(CURLU *handle, UrlParts *parts, Mistake *error)
+{
+	char	   *port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
+	char	   *path = part(handle, CURLUPART_PATH, 0);
+
 	parts->scheme = part(handle, CURLUPART_SCHEME, 0);
 	parts->host = part(handle, CURLUPART_HOST, 0);
-	port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
 	parts->port = port ? atoi(port) : 0;
-	path = part(handle, CURLUPART_PATH, 0);
-	bare = !part(handle, CURLUPART_USER, 0) && !part(handle, CURLUPART_PASSWORD, 0) &&
-		!part(handle, CURLUPART_OPTIONS, 0) && !part(handle, CURLUPART_QUERY, 0) &&
-		!part(handle, CURLUPART_FRAGMENT, 0) && (path == NULL || strcmp(path, "/") == 0);
-	curl_url_cleanup(handle);
-
 	if (parts->scheme == NULL || parts->host == NULL ||
 		(strcmp(parts->scheme, "smtp") != 0 && strcmp(parts->scheme, "smtps") != 0))
-		return mistake(error, "URL of the mail server must use smtp or smtps", hint);
-	if (!bare || parts->port == 0)
-		return mistake(error, "URL of the mail server has more than a host and a port", hint);
+		return mistake(error, "URL of the mail server must use smtp or smtps", mail_hint);
+	if (part(handle, CURLUPART_USER, 0) || part(handle, CURLUPART_PASSWORD, 0) ||
+		part(handle, CURLUPART_OPTIONS, 0) || part(handle, CURLUPART_QUERY, 0) ||
+		part(handle, CURLUPART_FRAGMENT, 0) || (path && strcmp(path, "/") != 0) ||
+		parts->port == 0)
+		return mistake(error, "URL of the mail server has more than a host and a port", mail_hint);
 	for (char *c = parts->host; *c; c++)
 		*c = pg_ascii_tolower(*c);
 	return true;
+}
+
+bool
+url_check_mail_server(const char *url, UrlParts *parts, Mistake *error)
+{
+	CURLUcode	code;
+	CURLU	   *handle = parse(url, &code);
+	volatile bool good = false;
+
+	if (handle == NULL)
+		return mistake(error, "URL of the mail server is malformed", mail_hint);
+	PG_TRY();
+	{
+		good = check_mail_handle(handle, parts, error);
+	}
+	PG_FINALLY();
+	{
+		curl_url_cleanup(handle);
+	}
+	PG_END_TRY();
+	if (good && !has_authority(url))
+		return mistake(error, "URL of the mail server is malformed", mail_hint);
+	return good;
 }
 
 bool
@@ -207,12 +254,21 @@ url_host_is_loopback(const char *host)
 char *
 url_host(const char *url)
 {
-	CURLU	   *handle = curl_url();
-	char	   *host = NULL;
+	CURLUcode	code;
+	CURLU	   *handle = parse(url, &code);
+	char	   *volatile host = NULL;
 
-	if (handle && curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK)
+	if (handle == NULL)
+		return NULL;
+	PG_TRY();
+	{
 		host = part(handle, CURLUPART_HOST, 0);
-	curl_url_cleanup(handle);
+	}
+	PG_FINALLY();
+	{
+		curl_url_cleanup(handle);
+	}
+	PG_END_TRY();
 	return host;
 }
 
