@@ -49,6 +49,7 @@ OBJS = \
 	src/guard.o \
 	src/health.o \
 	src/hook.o \
+	src/hook_stats.o \
 	src/hooks.o \
 	src/identity.o \
 	src/instant.o \
@@ -88,6 +89,7 @@ OBJS = \
 	src/underway.o \
 	src/url.o \
 	src/utility.o \
+	src/watch.o \
 	src/worker.o
 
 PKG_CONFIG ?= pkg-config

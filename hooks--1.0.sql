@@ -875,6 +875,47 @@ $$;
 COMMENT ON VIEW hooks.stat IS
 	'counters of this database since the server started; each column has a comment (\d+ hooks.stat)';
 
+CREATE FUNCTION hooks.latency_values()
+	RETURNS TABLE (measure pg_catalog.text, le pg_catalog.float8, count pg_catalog.int8, sum pg_catalog.float8)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_latency_values' ROWS 32;
+COMMENT ON FUNCTION hooks.latency_values() IS
+	'how long things took in this database; the view hooks.latency shows it';
+
+CREATE VIEW hooks.latency AS
+SELECT v.measure, v.le, v.count, v.sum FROM hooks.latency_values() AS v;
+COMMENT ON VIEW hooks.latency IS
+	'how long things took in this database since the server started: a histogram';
+COMMENT ON COLUMN hooks.latency.measure IS
+	'"start", from the insertion of an event to the first request about it; "request", from a request to its answer or '
+	'its failure';
+COMMENT ON COLUMN hooks.latency.le IS 'upper bound in seconds; Infinity in the last row of each measure';
+COMMENT ON COLUMN hooks.latency.count IS 'how many took that long or less';
+COMMENT ON COLUMN hooks.latency.sum IS 'all of the measure together, in seconds; the same in each of its rows';
+
+CREATE FUNCTION hooks.worker_rows()
+	RETURNS TABLE (database pg_catalog.oid, pid pg_catalog.int4, state pg_catalog.text, work pg_catalog.bool,
+				   waiting pg_catalog.int8, in_flight pg_catalog.int8, failures pg_catalog.int4,
+				   start_at pg_catalog.timestamptz)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_worker_rows' ROWS 10;
+COMMENT ON FUNCTION hooks.worker_rows() IS
+	'the databases of this server that have a worker or have had one; the view hooks.workers shows them';
+
+CREATE VIEW hooks.workers AS
+SELECT d.datname AS database, w.pid, w.state, w.work, w.waiting, w.in_flight, w.failures, w.start_at
+FROM hooks.worker_rows() AS w
+	JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) w.database;
+COMMENT ON VIEW hooks.workers IS
+	'one row for each database of this server that has a worker or has had one';
+COMMENT ON COLUMN hooks.workers.state IS
+	'"running"; "starting"; "idle", there is nothing to do; "held", a command needs the database to itself; "failed", '
+	'it is started again at start_at';
+COMMENT ON COLUMN hooks.workers.work IS 'something was queued that it has not looked at';
+COMMENT ON COLUMN hooks.workers.waiting IS 'deliveries that wait for their turn in its memory';
+COMMENT ON COLUMN hooks.workers.in_flight IS 'requests under way';
+COMMENT ON COLUMN hooks.workers.failures IS 'of workers in a row; 0 when one has been well for a while';
+COMMENT ON COLUMN hooks.workers.start_at IS
+	'when it is needed next, of one that is not running; null when something has to be queued first';
+
 /*
  * What waits, what was given up, how hooks fare; and what can be done about it.
  * The views show what belongs to hooks that their reader may see.
@@ -971,6 +1012,31 @@ COMMENT ON VIEW hooks.hook_health IS
 	'since its last success';
 COMMENT ON COLUMN hooks.hook_health.disabled_reason IS
 	'why the worker has disabled it; null when somebody else did';
+
+CREATE FUNCTION hooks.hook_stats_rows()
+	RETURNS TABLE (hook_id pg_catalog.uuid, user_id pg_catalog.uuid, name pg_catalog.text, enabled pg_catalog.bool,
+				   trigger_type pg_catalog.text, action_type pg_catalog.text, succeeded pg_catalog.int8,
+				   failed pg_catalog.int8, skipped_cooldown pg_catalog.int8, skipped_condition pg_catalog.int8,
+				   requests pg_catalog.int8, seconds pg_catalog.float8, last_at pg_catalog.timestamptz,
+				   since pg_catalog.timestamptz)
+	LANGUAGE c AS 'MODULE_PATHNAME', 'hooks_hook_stats_rows' ROWS 10000;
+COMMENT ON FUNCTION hooks.hook_stats_rows() IS
+	'the counters of the hooks that the caller may see; the view hooks.hook_stats shows them';
+
+CREATE VIEW hooks.hook_stats WITH (security_barrier) AS
+SELECT s.hook_id, s.user_id, s.name, s.enabled, s.trigger_type, s.action_type, s.succeeded, s.failed,
+	   s.skipped_condition, s.skipped_cooldown, s.requests,
+	   s.seconds OPERATOR(pg_catalog./) nullif(s.requests, 0) OPERATOR(pg_catalog.*) 1000 AS mean_ms, s.last_at, s.since
+FROM hooks.hook_stats_rows() AS s;
+COMMENT ON VIEW hooks.hook_stats IS
+	'what became of each hook''s events since the server started, by counters that need no table; those of '
+	'hooks.max_hook_stats hooks are kept';
+COMMENT ON COLUMN hooks.hook_stats.succeeded IS 'attempts that ended in success';
+COMMENT ON COLUMN hooks.hook_stats.failed IS 'attempts that ended in failure, and what could not be attempted';
+COMMENT ON COLUMN hooks.hook_stats.requests IS 'requests that were sent';
+COMMENT ON COLUMN hooks.hook_stats.mean_ms IS 'how long they took';
+COMMENT ON COLUMN hooks.hook_stats.last_at IS 'when something was counted last; null: nothing was';
+COMMENT ON COLUMN hooks.hook_stats.since IS 'when counting began; null: it has not';
 
 CREATE VIEW hooks.messages WITH (security_barrier) AS
 SELECT m.user_id, m.name, m.stream, m.message_id, m.event_id, m.posted_at, m.changed_at
@@ -1971,13 +2037,14 @@ GRANT EXECUTE ON FUNCTION hooks.judge(text, jsonb, text, jsonb, uuid, text, json
 	hooks.backtest(uuid, text, jsonb, int4, timestamptz), hooks.backtest(uuid, text, jsonb, int4, interval),
 	hooks.backtest_summary(uuid, interval), hooks.backtest_summary(uuid, text, jsonb, int4, interval),
 	hooks.lint(text, jsonb, text, jsonb), hooks.lint(uuid) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION hooks.visible_hooks(), hooks.under_way(), hooks.last_results(uuid[]) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION hooks.visible_hooks(), hooks.under_way(), hooks.last_results(uuid[]),
+	hooks.hook_stats_rows() TO PUBLIC;
 GRANT SELECT ON hooks.event_tables TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_address(inet) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION hooks.check_host(text) TO PUBLIC;
 
-GRANT SELECT ON hooks.stat TO pg_monitor;
-GRANT EXECUTE ON FUNCTION hooks.stat_values() TO pg_monitor;
+GRANT SELECT ON hooks.stat, hooks.latency, hooks.workers TO pg_monitor;
+GRANT EXECUTE ON FUNCTION hooks.stat_values(), hooks.latency_values(), hooks.worker_rows() TO pg_monitor;
 
 
 /*

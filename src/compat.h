@@ -55,6 +55,20 @@
 #define CREATE_WAIT_EVENT_SET(n) CreateWaitEventSet(TopMemoryContext, n)
 #endif
 
+/* 17 lets wait events have names; "event" is where the caller keeps this one's number. */
+#include "utils/wait_event.h"
+static inline uint32
+wait_event(uint32 *event, const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	if (*event == 0)
+		*event = WaitEventExtensionNew(name);
+	return *event;
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
 /* 17 lets the caller provide the JSON parser's state. */
 #if PG_VERSION_NUM >= 170000
 #define MAKE_JSON_LEXER(json, len) makeJsonLexContextCstringLen(NULL, json, len, PG_UTF8, false)

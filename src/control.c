@@ -1,36 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * control.c
- *		SQL functions that look at the worker or talk to it.
+ *		SQL functions that wait for the worker or wake it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
-#include "utils/uuid.h"
-#include "utils/wait_event.h"
 
 #include "commit.h"
+#include "compat.h"
 #include "interest.h"
 #include "settings.h"
 #include "shared.h"
-#include "underway.h"
 
 PG_FUNCTION_INFO_V1(hooks_is_preloaded);
 PG_FUNCTION_INFO_V1(hooks_wake);
 PG_FUNCTION_INFO_V1(hooks_wait_idle);
-PG_FUNCTION_INFO_V1(hooks_stat_values);
-PG_FUNCTION_INFO_V1(hooks_under_way);
 
 Datum
 hooks_is_preloaded(PG_FUNCTION_ARGS)
@@ -65,6 +55,7 @@ interval_ms(const Interval *interval)
 Datum
 hooks_wait_idle(PG_FUNCTION_ARGS)
 {
+	static uint32 wait = 0;
 	TimestampTz deadline;
 	DatabaseSlot *slot;
 	uint64		mine;
@@ -94,101 +85,8 @@ hooks_wait_idle(PG_FUNCTION_ARGS)
 			break;
 		ConditionVariableTimedSleep(&slot->changed,
 									TimestampDifferenceMilliseconds(now, deadline) + 1,
-									PG_WAIT_EXTENSION);
+									wait_event(&wait, "HooksWaitIdle"));
 	}
 	ConditionVariableCancelSleep();
 	PG_RETURN_BOOL(idle);
-}
-
-/* hooks.stat_values(): the counters of this database, one row each. */
-Datum
-hooks_stat_values(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	DatabaseSlot *slot;
-
-	require_preloaded();
-	InitMaterializedSRF(fcinfo, 0);
-	slot = shared_my_slot();
-	for (int i = 0; i < STATS; i++)
-	{
-		Datum		values[2];
-		bool		nulls[2] = {false, slot == NULL};
-
-		values[0] = CStringGetTextDatum(shared_stat_name(i));
-		values[1] = Int64GetDatum(slot ? (int64) pg_atomic_read_u64(&slot->stats[i]) : 0);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
-}
-
-/* Users with requests under way, as arrays to be. */
-typedef struct UnderWay
-{
-	int			n;
-	int			allocated;
-	Datum	   *users;
-	Datum	   *requests;
-} UnderWay;
-
-static void
-add_user(void *arg, const pg_uuid_t *user, int n)
-{
-	UnderWay   *list = arg;
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
-
-	if (list->n == list->allocated)
-	{
-		list->allocated = list->allocated ? list->allocated * 2 : 64;
-		list->users = list->users ? repalloc(list->users, sizeof(Datum) * list->allocated)
-			: palloc(sizeof(Datum) * list->allocated);
-		list->requests = list->requests ? repalloc(list->requests, sizeof(Datum) * list->allocated)
-			: palloc(sizeof(Datum) * list->allocated);
-	}
-	*copy = *user;
-	list->users[list->n] = UUIDPGetDatum(copy);
-	list->requests[list->n++] = Int32GetDatum(n);
-}
-
-/*
- * hooks.under_way(): users of this database who have requests under way, and
- * how many; only those who have a hook that the caller may see.
- */
-Datum
-hooks_under_way(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	UnderWay	list = {0};
-	Oid			types[] = {UUIDARRAYOID, INT4ARRAYOID};
-	Datum		arguments[2];
-
-	InitMaterializedSRF(fcinfo, 0);
-	underway_each(add_user, &list);
-	if (list.n == 0)
-		return (Datum) 0;
-
-	arguments[0] = PointerGetDatum(construct_array(list.users, list.n, UUIDOID, UUID_LEN, false,
-												   TYPALIGN_CHAR));
-	arguments[1] = PointerGetDatum(construct_array(list.requests, list.n, INT4OID, 4, true,
-												   TYPALIGN_INT));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	if (SPI_execute_with_args("SELECT u.id, u.n FROM ROWS FROM (pg_catalog.unnest($1),"
-							  " pg_catalog.unnest($2)) AS u (id, n)"
-							  " WHERE u.id OPERATOR(pg_catalog.=) ANY"
-							  " (ARRAY(SELECT h.user_id FROM hooks.visible_hooks() AS h))",
-							  lengthof(types), types, arguments, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for users");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		values[2];
-		bool		nulls[2];
-
-		for (int column = 0; column < 2; column++)
-			values[column] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column + 1,
-										   &nulls[column]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	SPI_finish();
-	return (Datum) 0;
 }

@@ -27,6 +27,7 @@
 #include "delivery.h"
 #include "group.h"
 #include "guard.h"
+#include "hook_stats.h"
 #include "log.h"
 #include "outbox.h"
 #include "posted.h"
@@ -164,6 +165,25 @@ named(const char *target, const char *error)
 	return target && error ? psprintf("%s: %s", target, error) : error;
 }
 
+/* Count a result, and log it if it is to be. */
+static void
+result(const LogRow *row)
+{
+	static const Stat counters[LOG_STATUSES] = {
+		[LOG_SUCCESS] = STAT_SUCCEEDED,
+		[LOG_FAILURE] = STAT_FAILED,
+		[LOG_SKIPPED_COOLDOWN] = STAT_SKIPPED_COOLDOWN,
+		[LOG_SKIPPED_CONDITION] = STAT_SKIPPED_CONDITION
+	};
+
+	shared_count(slot, counters[row->status], 1);
+	hook_stats_result(&row->hook_id, row->status, row->executed_at);
+	if ((row->status == LOG_SKIPPED_CONDITION && hooks_log_skips != LOG_SKIPS_ALL) ||
+		(row->status == LOG_SKIPPED_COOLDOWN && hooks_log_skips == LOG_SKIPS_NONE))
+		return;
+	log_add(row);
+}
+
 static void
 write_log(const Hook *hook, const QueuedEvent *event, const char *target, LogStatus status,
 		  const char *error, TimestampTz at, int attempt)
@@ -181,22 +201,18 @@ write_log(const Hook *hook, const QueuedEvent *event, const char *target, LogSta
 		.platform = target
 	};
 
-	log_add(&row);
+	result(&row);
 }
 
 void
 delivery_skip(const Hook *hook, const QueuedEvent *event, bool cooldown, TimestampTz now)
 {
-	shared_count(slot, cooldown ? STAT_SKIPPED_COOLDOWN : STAT_SKIPPED_CONDITION, 1);
-	if (hooks_log_skips == LOG_SKIPS_ALL ||
-		(hooks_log_skips == LOG_SKIPS_COOLDOWN && cooldown))
-		write_log(hook, event, NULL, cooldown ? LOG_SKIPPED_COOLDOWN : LOG_SKIPPED_CONDITION, NULL, now, 1);
+	write_log(hook, event, NULL, cooldown ? LOG_SKIPPED_COOLDOWN : LOG_SKIPPED_CONDITION, NULL, now, 1);
 }
 
 void
 delivery_refuse(const Hook *hook, const QueuedEvent *event, const char *error, TimestampTz now)
 {
-	shared_count(slot, STAT_FAILED, 1);
 	write_log(hook, event, NULL, LOG_FAILURE, error, now, 1);
 }
 
@@ -313,7 +329,6 @@ fail_unsent(Delivery *delivery, const char *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	shared_count(slot, STAT_FAILED, 1);
 	write_log(delivery->hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
 			  delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
@@ -529,7 +544,6 @@ delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event)
 		if (hook != NULL)
 		{
 			/* It is enabled, but cannot do this. */
-			shared_count(slot, STAT_FAILED, 1);
 			write_log(hook, event, kept.target, LOG_FAILURE,
 					  hook->mistake ? hook->mistake : "hook has another trigger_type now",
 					  kept.last_at, kept.attempts + 1);
@@ -648,7 +662,6 @@ cancel(Delivery *delivery)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	shared_count(slot, STAT_FAILED, 1);
 	write_log(delivery->hook, delivery->event, delivery->kept.target, LOG_FAILURE, CANCELLED, now,
 			  delivery->kept.attempts + 1);
 	if (delivery->scheduled.state == SCHEDULE_READY)
@@ -678,7 +691,6 @@ delivery_cancel(const QueuedEvent *request)
 	{
 		if (hook != NULL)
 		{
-			shared_count(slot, STAT_FAILED, 1);
 			write_log(hook, request, kept.target, LOG_FAILURE, CANCELLED, GetCurrentTimestamp(),
 					  kept.attempts + 1);
 			give_back(hook, request, &kept);
@@ -730,8 +742,7 @@ delivery_report(const QueuedEvent *request)
 		.duration_ms = (int) Max(Min((now - kept.last_at) / 1000, PG_INT32_MAX), 0),
 		.attempt = kept.attempts + 1
 	};
-	log_add(&row);
-	shared_count(slot, outcome.class == OUTCOME_SUCCESS ? STAT_SUCCEEDED : STAT_FAILED, 1);
+	result(&row);
 	if (hook != NULL)
 		health_result(hook, outcome.error, 0, true, now);
 
@@ -896,6 +907,8 @@ start(Delivery *delivery)
 	delivery->secrets = NULL;
 	if (why == NULL)
 		shared_count(slot, STAT_DELIVERIES_STARTED, 1);
+	if (why == NULL && delivery->kept.attempts == 0 && !delivery->kept.replay)
+		shared_time(slot, LATENCY_START, delivery->started_at - delivery->event->queued_at);
 	if (why == NULL && delivery->handed_over)
 	{
 		keep_error(delivery, NULL, 0, delivery->started_at);
@@ -1121,7 +1134,6 @@ step_aside(Delivery *delivery, TimestampTz until)
 		return;
 	}
 	error = expired(hook, &delivery->kept);
-	shared_count(slot, STAT_FAILED, 1);
 	write_log(hook, delivery->event, delivery->kept.target, LOG_FAILURE, error, now,
 			  delivery->kept.attempts + 1);
 	keep_error(delivery, error, 0, now);
@@ -1185,8 +1197,9 @@ log_attempt(const Delivery *delivery, const Answer *answer, const Outcome *outco
 		.response_status = outcome->status
 	};
 
-	log_add(&row);
-	shared_count(slot, outcome->class == OUTCOME_SUCCESS ? STAT_SUCCEEDED : STAT_FAILED, 1);
+	result(&row);
+	shared_time(slot, LATENCY_REQUEST, answer->duration_us);
+	hook_stats_request(&row.hook_id, answer->duration_us, row.executed_at);
 }
 
 /* When the receiver wants another attempt, in microseconds; -1: it does not say. */

@@ -35,6 +35,7 @@ PGDLLEXPORT void _PG_init(void);
 
 bool		hooks_enabled = true;
 int			hooks_max_databases = 1000;
+int			hooks_max_hook_stats = 10000;
 int			hooks_idle_timeout = 60;
 int			hooks_max_in_flight = 256;
 int			hooks_max_in_flight_per_user = 8;
@@ -327,6 +328,10 @@ define_startup_settings(void)
 							"Number of databases that can have workers, one after another or at once.",
 							NULL,
 							&hooks_max_databases, 1000, 1, 100000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("hooks.max_hook_stats",
+							"Number of hooks that are counted in hooks.hook_stats.",
+							NULL,
+							&hooks_max_hook_stats, 10000, 100, 10000000, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
 void

@@ -34,7 +34,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/wait_event.h"
 
 #include "clock.h"
 #include "compat.h"
@@ -279,6 +278,7 @@ say_rest_of_floods(int code, Datum arg)
 void
 hooks_launcher_main(Datum arg)
 {
+	static uint32 wait = 0;
 	int64		ahead = clock_ahead();
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -304,7 +304,7 @@ hooks_launcher_main(Datum arg)
 			continue;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
-						 timeout, PG_WAIT_EXTENSION);
+						 timeout, wait_event(&wait, "HooksLauncher"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 

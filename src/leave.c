@@ -20,7 +20,6 @@
 #include "nodes/parsenodes.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
-#include "utils/wait_event.h"
 
 #include "compat.h"
 #include "leave.h"
@@ -54,6 +53,7 @@ has_no_worker(DatabaseSlot *slot)
 static void
 ask_to_leave(Oid database)
 {
+	static uint32 wait = 0;
 	DatabaseSlot *slot = shared_slot(database, false);
 	TimestampTz deadline;
 	uint32		worker;
@@ -81,7 +81,7 @@ ask_to_leave(Oid database)
 			break;
 		ConditionVariableTimedSleep(&slot->changed,
 									Min(100, TimestampDifferenceMilliseconds(now, deadline) + 1),
-									PG_WAIT_EXTENSION);
+									wait_event(&wait, "HooksWorkerLeaves"));
 	}
 	ConditionVariableCancelSleep();
 }

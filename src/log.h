@@ -15,7 +15,8 @@ typedef enum LogStatus
 	LOG_SUCCESS,
 	LOG_FAILURE,
 	LOG_SKIPPED_COOLDOWN,
-	LOG_SKIPPED_CONDITION
+	LOG_SKIPPED_CONDITION,
+	LOG_STATUSES
 } LogStatus;
 
 typedef struct LogRow

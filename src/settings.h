@@ -27,6 +27,7 @@ typedef enum ChatWay
 
 extern bool hooks_enabled;
 extern int	hooks_max_databases;
+extern int	hooks_max_hook_stats;
 extern int	hooks_idle_timeout; /* seconds */
 extern int	hooks_max_in_flight;
 extern int	hooks_max_in_flight_per_user;

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "flood.h"
 #include "guard.h"
+#include "hook_stats.h"
 #include "settings.h"
 #include "shared.h"
 #include "underway.h"
@@ -49,6 +50,11 @@ static const char *const stat_names[STATS] = {
 	[STAT_ROTATIONS] = "rotations",
 };
 
+static const char *const latency_names[LATENCIES] = {
+	[LATENCY_START] = "start",
+	[LATENCY_REQUEST] = "request",
+};
+
 /* How long a failing worker's database waits for the next one, at most. */
 #define MAX_BACKOFF_SECONDS 60
 
@@ -74,7 +80,8 @@ shared_request(void)
 
 	RequestAddinShmemSpace(add_size(add_size(shared_size(), flood_size()),
 									add_size(underway_size(), guard_size())));
-	RequestNamedLWLockTranche("hooks", 1);
+	RequestAddinShmemSpace(hook_stats_size());
+	RequestNamedLWLockTranche("hooks", 2);
 }
 
 static void
@@ -91,6 +98,8 @@ slot_init(DatabaseSlot *slot)
 	pg_atomic_init_u64(&slot->idle_seen, 0);
 	for (int i = 0; i < STATS; i++)
 		pg_atomic_init_u64(&slot->stats[i], 0);
+	for (int i = 0; i < LATENCIES; i++)
+		histogram_init(&slot->latencies[i]);
 	ConditionVariableInit(&slot->changed);
 }
 
@@ -116,6 +125,7 @@ shared_startup(void)
 	flood_startup();
 	underway_startup();
 	guard_startup();
+	hook_stats_startup(&(GetNamedLWLockTranche("hooks"))[1].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -394,4 +404,10 @@ const char *
 shared_stat_name(Stat stat)
 {
 	return stat_names[stat];
+}
+
+const char *
+shared_latency_name(Latency latency)
+{
+	return latency_names[latency];
 }

@@ -23,6 +23,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "histogram.h"
+
 /* What a database's slot can be doing. */
 typedef enum SlotState
 {
@@ -55,6 +57,14 @@ typedef enum Stat
 	STATS
 } Stat;
 
+/* What takes time. */
+typedef enum Latency
+{
+	LATENCY_START,				/* from an event's row to the first request about it */
+	LATENCY_REQUEST,			/* from a request to its answer, or failure */
+	LATENCIES
+} Latency;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;
@@ -75,6 +85,7 @@ typedef struct DatabaseSlot
 	pg_atomic_uint64 idle_wanted;	/* numbers of wait_idle() calls: asked … */
 	pg_atomic_uint64 idle_seen; /* … and answered */
 	pg_atomic_uint64 stats[STATS];
+	Histogram	latencies[LATENCIES];
 	ConditionVariable changed;	/* worker idle, or gone */
 } DatabaseSlot;
 
@@ -158,9 +169,17 @@ shared_set(DatabaseSlot *slot, Stat stat, int64 n)
 		pg_atomic_write_u64(&slot->stats[stat], n);
 }
 
+static inline void
+shared_time(DatabaseSlot *slot, Latency latency, int64 us)
+{
+	if (slot)
+		histogram_add(&slot->latencies[latency], us);
+}
+
 /* How many sessions listen for chat messages (listener.h). */
 extern pg_atomic_uint32 *shared_listeners(void);
 
 extern const char *shared_stat_name(Stat stat);
+extern const char *shared_latency_name(Latency latency);
 
 #endif							/* HOOKS_SHARED_H */

@@ -22,7 +22,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "account.h"
 #include "action.h"
@@ -110,6 +109,7 @@ load(Trial *trial, pg_uuid_t *hook, Jsonb *event)
 static void
 wait_for(Answer *answer)
 {
+	static uint32 wait = 0;
 	void	   *arg;
 
 	while (!transport_take(answer, &arg))
@@ -119,7 +119,7 @@ wait_for(Answer *answer)
 		(void) WaitLatchOrSocket(MyLatch,
 								 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 								 transport_fd(), timeout < 0 ? LOOK_MS : Min(timeout, LOOK_MS),
-								 PG_WAIT_EXTENSION);
+								 wait_event(&wait, "HooksTest"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		transport_drive();

@@ -30,7 +30,6 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/wait_event.h"
 
 #include "aside.h"
 #include "backlog.h"
@@ -711,17 +710,31 @@ make_wait_set(void)
 	return set;
 }
 
+/* Let pg_stat_activity say what we wait for. */
+static void
+show_rest(void)
+{
+	char		text[100] = "waiting for events";
+
+	if (delivery_in_flight() > 0)
+		snprintf(text, sizeof(text), "requests under way: %d",
+				 delivery_in_flight());
+	pgstat_report_activity(STATE_IDLE, text);
+}
+
 static void
 wait_for_work(WaitEventSet *set)
 {
+	static uint32 wait = 0;
 	WaitEvent	events[3];
 	long		timeout = sleep_for();
 
 	if (timeout != 0 && clock_is_behind(ahead))
 		timeout = 0;
 	if (timeout != 0)
-		pgstat_report_activity(STATE_IDLE, NULL);
-	(void) WaitEventSetWait(set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
+		show_rest();
+	(void) WaitEventSetWait(set, timeout, events, lengthof(events),
+							wait_event(&wait, "HooksWorker"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 
