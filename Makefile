@@ -1,12 +1,14 @@
 # hooks: user-defined automations for stream events, run by the database itself
 #
 #   make && make install          build and install (PG_CONFIG selects the server)
-#   make installcheck             SQL and isolation tests, in a temporary server of their own
+#   make installcheck             SQL and isolation tests, in a temporary server of their own; with
+#                                 INSTANCE=running in one that runs, which has to preload the library
+#   make dist                     hooks-VERSION.zip of what is committed
 #   script/test                   every test
 
 EXTENSION = hooks
 MODULE_big = hooks
-DATA = hooks--1.0.sql
+DATA = hooks--1.0.sql hooks--1.0--1.1.sql
 PGFILEDESC = "hooks - automations for stream events"
 
 OBJS = \
@@ -56,6 +58,7 @@ OBJS = \
 	src/interest.o \
 	src/launcher.o \
 	src/leave.o \
+	src/lifecycle.o \
 	src/lint.o \
 	src/listener.o \
 	src/log.o \
@@ -64,12 +67,14 @@ OBJS = \
 	src/mail_server.o \
 	src/markdown.o \
 	src/mistake.o \
+	src/node.o \
 	src/number.o \
 	src/orphan.o \
 	src/outbox.o \
 	src/parking.o \
 	src/posted.o \
 	src/predicate.o \
+	src/presence.o \
 	src/private_file.o \
 	src/queue.o \
 	src/request.o \
@@ -87,8 +92,10 @@ OBJS = \
 	src/trial.o \
 	src/trigger.o \
 	src/underway.o \
+	src/update.o \
 	src/url.o \
 	src/utility.o \
+	src/version.o \
 	src/watch.o \
 	src/worker.o
 
@@ -98,13 +105,16 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc openssl)
 
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.
+INSTANCE ?= temporary
+temporary_regress_yes = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check
+temporary_isolation_yes = --temp-config=$(srcdir)/test/isolation.conf --temp-instance=./tmp_check_iso
+is_temporary = $(if $(filter temporary,$(INSTANCE)),yes)
+
 REGRESS = setup adopt attach condition condition_language template template_language address validation signature look discord
-REGRESS_OPTS = --temp-config=$(srcdir)/test/regress.conf --temp-instance=./tmp_check \
-	--encoding=UTF8 --no-locale
+REGRESS_OPTS = $(temporary_regress_$(is_temporary)) --encoding=UTF8 --no-locale
 
 ISOLATION = commit_order savepoint repeatable_read prepared cache rotation
-ISOLATION_OPTS = --temp-config=$(srcdir)/test/isolation.conf --temp-instance=./tmp_check_iso \
-	--inputdir=$(srcdir)/test --encoding=UTF8 --no-locale
+ISOLATION_OPTS = $(temporary_isolation_$(is_temporary)) --inputdir=$(srcdir)/test --encoding=UTF8 --no-locale
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -118,3 +128,14 @@ endif
 
 # Any of the headers changes all: the tree is small.
 $(OBJS): $(wildcard $(srcdir)/src/*.h)
+
+# Outside of the tree there is no folder for the objects yet.
+$(OBJS) $(OBJS:.o=.bc): | $(CURDIR)/src
+$(CURDIR)/src:
+	mkdir -p $@
+
+VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir)/hooks.control)
+dist:
+	git -C $(srcdir) archive --format=zip --prefix=hooks-$(VERSION)/ \
+		--output=$(CURDIR)/hooks-$(VERSION).zip HEAD
+.PHONY: dist

@@ -9,12 +9,18 @@
 #ifndef HOOKS_COMPAT_H
 #define HOOKS_COMPAT_H
 
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 150000
 #error "hooks needs PostgreSQL 15 or later"
+#endif
+
+/* 16 has moved VARDATA and its like out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 /* A process by number: an index into the array of PGPROCs, never a pointer. */
@@ -24,6 +30,11 @@
 #else
 #define MY_PROC_NUMBER (MyProc->pgprocno)
 #define PROC_LATCH(n) (&ProcGlobal->allProcs[n].procLatch)
+#endif
+
+/* What DROP DATABASE leaves behind when it is interrupted; minor releases have named it. */
+#ifndef DATCONNLIMIT_INVALID_DB
+#define DATCONNLIMIT_INVALID_DB (-2)
 #endif
 
 /* Memory for the "extra" of a setting: freed by the settings machinery. */
@@ -37,7 +48,6 @@
 
 /* Ownership checks got a common name in 16. */
 #if PG_VERSION_NUM >= 160000
-#include "catalog/pg_database.h"
 #include "utils/acl.h"
 #include "catalog/pg_extension.h"
 #define OWNS_DATABASE(db, role) object_ownercheck(DatabaseRelationId, db, role)
@@ -99,6 +109,13 @@ wait_event(uint32 *event, const char *name)
 #else
 #define REINDEX_EMPTY_RELATION(table) \
 	reindex_relation(table, REINDEX_REL_PROCESS_TOAST, &(ReindexParams) {0})
+#endif
+
+/* 18 asks whether a primary key may be deferrable. */
+#if PG_VERSION_NUM >= 180000
+#define PRIMARY_KEY_INDEX(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define PRIMARY_KEY_INDEX(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
 /* 18 tells modules' names and versions to the server. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * control.c
- *		SQL functions that wait for the worker or wake it.
+ *		SQL functions about the library, and those that wait for the worker or wake it.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "commit.h"
@@ -17,8 +18,10 @@
 #include "interest.h"
 #include "settings.h"
 #include "shared.h"
+#include "version.h"
 
 PG_FUNCTION_INFO_V1(hooks_is_preloaded);
+PG_FUNCTION_INFO_V1(hooks_library_version);
 PG_FUNCTION_INFO_V1(hooks_wake);
 PG_FUNCTION_INFO_V1(hooks_wait_idle);
 
@@ -28,6 +31,13 @@ hooks_is_preloaded(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(shared_is_loaded());
 }
 
+/* hooks.library_version() returns text */
+Datum
+hooks_library_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(HOOKS_VERSION));
+}
+
 /*
  * hooks.wake(): what setup() and adopt() end with.  Everybody asks anew who
  * has hooks, and the worker looks at the queue once the transaction commits.
@@ -35,6 +45,7 @@ hooks_is_preloaded(PG_FUNCTION_ARGS)
 Datum
 hooks_wake(PG_FUNCTION_ARGS)
 {
+	PreventCommandDuringRecovery("hooks.wake()");
 	interest_announce_change();
 	commit_release();
 	PG_RETURN_VOID();
@@ -64,6 +75,8 @@ hooks_wait_idle(PG_FUNCTION_ARGS)
 	require_preloaded();
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
+	version_require();
+	PreventCommandDuringRecovery("hooks.wait_idle()");
 	slot = shared_my_slot();
 	if (slot == NULL)
 		ereport(ERROR,

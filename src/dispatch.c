@@ -378,7 +378,9 @@ match_event(QueuedEvent *event)
 	const pg_uuid_t **decided;
 	int			ndecided = 0;
 
-	if (user != NULL && user->nhooks > 0)
+	if (user != NULL && user->nhooks > 0 && !hooks_user_is_served(user))
+		shared_count(slot, STAT_EVENTS_UNSERVED, 1);
+	else if (user != NULL && user->nhooks > 0)
 	{
 		user->used_at = now;
 		decided = palloc(sizeof(pg_uuid_t *) * user->nhooks);

@@ -24,6 +24,8 @@
 #include "utils/memutils.h"
 
 #include "hook.h"
+#include "presence.h"
+#include "settings.h"
 #include "tables.h"
 #include "target.h"
 
@@ -108,7 +110,14 @@ hooks_are_current(const pg_uuid_t *user_id)
 {
 	UserHooks  *hooks = hooks_of(user_id);
 
-	return hooks != NULL && hooks->version == version;
+	return hooks != NULL && hooks->version == version &&
+		(hooks->presence_known || !hooks_require_presence);
+}
+
+bool
+hooks_user_is_served(const UserHooks *user)
+{
+	return !hooks_require_presence || user->joined;
 }
 
 /* ----------
@@ -397,6 +406,7 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 		pfree(old.accounts);
 	user->connected = 0;
 	user->accounts = NULL;
+	user->presence_known = user->joined = false;
 	for (int i = 0; i < old.nhooks; i++)
 		old.hooks[i]->enabled = old.hooks[i]->listed = false;
 
@@ -440,6 +450,29 @@ take_account(const pg_uuid_t *user_id, int target, const AccountIds *ids)
 		user->accounts = MemoryContextAllocZero(hooks_context, sizeof(AccountIds) * TARGETS);
 	user->accounts[target] = *ids;
 	user->connected |= (uint32) 1 << target;
+}
+
+/* The user has joined. */
+static void
+take_joined(const pg_uuid_t *user_id, void *arg)
+{
+	UserHooks  *user = hooks_of(user_id);
+
+	if (user != NULL)
+		user->joined = true;
+}
+
+/* Find out who of them has. */
+static void
+load_presence(Datum argument, const pg_uuid_t *users, int nusers)
+{
+	/* Somebody has the table locked: as with other tables, later. */
+	if (!presence_list(argument, take_joined, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on relation \"%s\"", "hooks.presence")));
+	for (int i = 0; i < nusers; i++)
+		hooks_of(&users[i])->presence_known = true;
 }
 
 /* Has one of the users a hook that writes into chats? */
@@ -512,6 +545,8 @@ hooks_load(pg_uuid_t *users, int nusers)
 		load_user(&users[i], as_of, rows, from, next);
 	}
 	Assert(next == nrows);
+	if (hooks_require_presence)
+		load_presence(argument, users, nusers);
 	if (want_accounts(users, nusers))
 		account_list(argument, take_account);
 	health_load(argument, hook_find);

@@ -57,6 +57,8 @@ typedef struct UserHooks
 	TimestampTz used_at;
 	uint32		connected;		/* where the user has accounts: bit i for target_names[i] */
 	AccountIds *accounts;		/* who it is there, one for each of target_names; NULL: nowhere */
+	bool		presence_known; /* whether they have joined was asked … */
+	bool		joined;			/* … and they have */
 	int			nhooks;
 	Hook	  **hooks;			/* oldest first */
 	char		status;			/* for simplehash */
@@ -76,6 +78,9 @@ extern Hook *hook_find(const pg_uuid_t *user_id, const pg_uuid_t *hook_id);
 
 /* Have the user's hooks been loaded, and not changed since? */
 extern bool hooks_are_current(const pg_uuid_t *user_id);
+
+/* Is the user served?  Everybody is, but with hooks.require_presence those who have not joined. */
+extern bool hooks_user_is_served(const UserHooks *user);
 
 /* Load the hooks of these users, all different; sorts them.  Needs a transaction. */
 extern void hooks_load(pg_uuid_t *users, int nusers);

@@ -20,6 +20,7 @@
 
 #include "chat_gateway.h"
 #include "compat.h"
+#include "identity.h"
 #include "launcher.h"
 #include "leave.h"
 #include "mail_server.h"
@@ -72,6 +73,7 @@ char	   *hooks_youtube_url = "";
 AddressRanges *hooks_allow_addresses = NULL;
 AddressRanges *hooks_deny_addresses = NULL;
 int			hooks_log_skips = LOG_SKIPS_ALL;
+bool		hooks_require_presence = false;
 int			hooks_log_retention = 30 * 24 * 60;
 int			hooks_rotation_size = 32 * 1024;
 int			hooks_rotation_age = 60;
@@ -307,6 +309,10 @@ define_settings(void)
 							 "Which skips of hooks are logged.",
 							 "all: skipped_condition and skipped_cooldown; cooldown: skipped_cooldown; none.",
 							 &hooks_log_skips, LOG_SKIPS_ALL, log_skips_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("hooks.require_presence",
+							 "Serves only users who have joined.",
+							 "Events of users for whom hooks.user_joined() was never called are not queued.",
+							 &hooks_require_presence, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("hooks.log_retention",
 							"Age at which rows of the log are deleted.",
 							"0 keeps them for ever.",
@@ -343,6 +349,7 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 	{
 		define_startup_settings();
+		identity_install();
 		shared_reserve();
 		launcher_register();
 		leave_install();

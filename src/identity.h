@@ -8,10 +8,13 @@
 #ifndef HOOKS_IDENTITY_H
 #define HOOKS_IDENTITY_H
 
+/* Note how the server was started; from _PG_init of a preloaded library. */
+extern void identity_install(void);
+
 /*
- * False for a copy of a live database (CREATE DATABASE … TEMPLATE, a storage
- * clone of another cluster), which must not send what the original sends,
- * until hooks.adopt() says so.  A copy that holds neither events nor hooks
+ * False for a copy of a live database (CREATE DATABASE … TEMPLATE, a base
+ * backup or a storage clone of its cluster), which must not send what the
+ * original sends, until hooks.adopt() says so.  A copy that holds neither events nor hooks
  * becomes a database of its own right away.  Needs a transaction.
  */
 extern bool identity_confirmed(void);

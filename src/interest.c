@@ -21,14 +21,18 @@
  * not be given read dependencies of ours), the answer is "may be": the event
  * is queued and the worker finds out.
  *
+ * With hooks.require_presence it also knows who has joined (presence.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -37,15 +41,27 @@
 #include "utils/syscache.h"
 
 #include "interest.h"
+#include "presence.h"
+#include "settings.h"
 #include "tables.h"
 
 /* Past so many users the cache starts over. */
 #define MAX_USERS 65536
 
+/* Has the user joined?  Asked only while hooks.require_presence is on. */
+typedef enum Joined
+{
+	JOINED_NOT_ASKED,
+	JOINED_NO,
+	JOINED_YES,
+	JOINED_UNKNOWN				/* it cannot be told now */
+} Joined;
+
 typedef struct UserInterest
 {
 	pg_uuid_t	user;
 	uint8		wanted;			/* bit per TriggerType */
+	Joined		joined;
 	char		status;			/* for simplehash */
 } UserInterest;
 
@@ -157,17 +173,37 @@ ask_table(const pg_uuid_t *user)
 	return wanted;
 }
 
+static void
+take_joined(const pg_uuid_t *user, void *arg)
+{
+	*(bool *) arg = true;
+}
+
+/* Ask who has joined. */
+static Joined
+ask_presence(const pg_uuid_t *user)
+{
+	Datum		value = UUIDPGetDatum(user);
+	bool		joined = false;
+
+	value = PointerGetDatum(construct_array(&value, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	if (!presence_list(value, take_joined, &joined))
+		return JOINED_UNKNOWN;
+	return joined ? JOINED_YES : JOINED_NO;
+}
+
 /*
- * Look a user up in the hooks table, inside a subtransaction that is always
- * rolled back: it takes the errors, and gives back the locks at once.
+ * Look a user up in the tables, inside a subtransaction that is always rolled
+ * back: it takes the errors, and gives back the locks at once.
  */
-static uint8
+static UserInterest
 look_up(const pg_uuid_t *user)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 	volatile uint8 wanted = EVERY_TYPE;
+	volatile Joined joined = JOINED_NOT_ASKED;
 
 	state = INTEREST_FILLING;
 	BeginInternalSubTransaction(NULL);
@@ -182,6 +218,10 @@ look_up(const pg_uuid_t *user)
 		{
 			prepare();
 			wanted = ask_table(user);
+			if (hooks_require_presence && wanted != 0)
+				joined = ask_presence(user);
+			if (joined == JOINED_UNKNOWN)
+				state = INTEREST_STALE;
 		}
 		else
 			state = INTEREST_STALE;
@@ -196,6 +236,7 @@ look_up(const pg_uuid_t *user)
 		RollbackAndReleaseCurrentSubTransaction();
 		state = INTEREST_STALE;
 		wanted = EVERY_TYPE;
+		joined = JOINED_UNKNOWN;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -204,14 +245,14 @@ look_up(const pg_uuid_t *user)
 	/* A cancel is meant for the statement, not for us. */
 	if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
-	return wanted;
+	return (UserInterest) {.user = *user, .wanted = wanted, .joined = joined};
 }
 
 bool
 interest_wanted(const pg_uuid_t *user, TriggerType type)
 {
 	UserInterest *entry;
-	uint8		wanted;
+	UserInterest now;
 	bool		found;
 
 	/* Hooks committed before this statement must be known. */
@@ -226,18 +267,35 @@ interest_wanted(const pg_uuid_t *user, TriggerType type)
 	}
 
 	entry = interest_lookup(cache, *user);
+	if (entry != NULL && entry->joined == JOINED_NOT_ASKED && entry->wanted != 0 && hooks_require_presence)
+	{
+		interest_delete(cache, *user);	/* it was not on then */
+		entry = NULL;
+	}
 	if (entry != NULL)
 		return (entry->wanted & (1 << type)) != 0;
 
 	if (IsolationIsSerializable())
 		return true;
 
-	wanted = look_up(user);
+	now = look_up(user);
 	if (state == INTEREST_FILLING)
 	{
 		entry = interest_insert(cache, *user, &found);
-		entry->wanted = wanted;
+		entry->wanted = now.wanted;
+		entry->joined = now.joined;
 		state = INTEREST_VALID;
 	}
-	return (wanted & (1 << type)) != 0;
+	return (now.wanted & (1 << type)) != 0;
+}
+
+bool
+interest_served(const pg_uuid_t *user)
+{
+	UserInterest *entry;
+
+	if (!hooks_require_presence || state != INTEREST_VALID)
+		return true;
+	entry = interest_lookup(cache, *user);
+	return entry == NULL || entry->joined != JOINED_NO;
 }

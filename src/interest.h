@@ -17,6 +17,13 @@
  */
 extern bool interest_wanted(const pg_uuid_t *user, TriggerType type);
 
+/*
+ * Is the user served, of whom interest_wanted() has just said yes?  Everybody
+ * is, but with hooks.require_presence those who have not joined.  As above,
+ * false is a promise.
+ */
+extern bool interest_served(const pg_uuid_t *user);
+
 /* Hooks have changed in this transaction: every session must ask anew. */
 extern void interest_announce_change(void);
 

@@ -9,9 +9,11 @@
  * any of them may hold work from before; afterwards it acts only when a
  * commit marks a database that has no worker, and sleeps otherwise.
  *
- * A worker that fails is started again with a growing pause (shared.c); one
- * that cannot be started because background workers have run out is tried
- * again after a while, and said once.
+ * A worker that fails is started again with a growing pause (shared.c).  When
+ * background workers have run out, databases take turns: a worker that has
+ * nothing to do leaves at once, and one that has had its turn when what it has
+ * under way has ended.  It is said once an hour, because with more places
+ * nobody would have to wait.
  *
  * It also says of floods of events what no session has come to say (flood.c).
  *
@@ -50,6 +52,12 @@ PGDLLEXPORT void hooks_launcher_main(Datum arg);
 /* How long to wait after background workers have run out. */
 #define NO_WORKER_PAUSE_MS 5000
 
+/* How long a worker may stay while other databases wait for its place. */
+#define TURN_MS 2000
+
+/* How often it is said that they wait. */
+#define SAY_CROWDED_US (3600 * USECS_PER_SEC)
+
 /* One per slot: the worker that was last started for it, while it is starting. */
 static BackgroundWorkerHandle **handles;
 
@@ -68,6 +76,10 @@ launcher_register(void)
 {
 	BackgroundWorker worker;
 
+	/* pg_upgrade has the databases to itself, and what waits is for the new server. */
+	if (IsBinaryUpgrade)
+		return;
+
 	register_process(&worker, "hooks_launcher_main");
 	worker.bgw_restart_time = 5;
 	strlcpy(worker.bgw_name, "hooks launcher", BGW_MAXLEN);
@@ -78,7 +90,8 @@ launcher_register(void)
 static bool
 takes_connections(Form_pg_database database)
 {
-	return database->datallowconn && !database->datistemplate;
+	return database->datallowconn && !database->datistemplate &&
+		database->datconnlimit != DATCONNLIMIT_INVALID_DB;
 }
 
 /*
@@ -151,35 +164,25 @@ check_starting(int n)
 {
 	DatabaseSlot *slot = shared_slot_number(n);
 	pid_t		pid;
-	bool		failed = false;
 
 	if (handles[n] != NULL && GetBackgroundWorkerPid(handles[n], &pid) != BGWH_STOPPED)
 		return;
-
-	shared_lock();
-	if (slot->state == SLOT_STARTING)
-	{
-		slot->state = SLOT_QUIET;
-		slot->failures++;
-		slot->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), NO_WORKER_PAUSE_MS);
-		failed = true;
-	}
-	shared_unlock();
 
 	if (handles[n] != NULL)
 		pfree(handles[n]);
 	handles[n] = NULL;
 
-	if (failed)
+	if (shared_worker_missing(slot))
 		(void) database_takes_worker(slot);
 }
 
 static bool
 start_worker(int n)
 {
-	static bool said = false;
+	static TimestampTz said_at = 0;
 	DatabaseSlot *slot = shared_slot_number(n);
 	BackgroundWorker worker;
+	TimestampTz now;
 
 	register_process(&worker, "hooks_worker_main");
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -193,22 +196,24 @@ start_worker(int n)
 	shared_unlock();
 
 	if (RegisterDynamicBackgroundWorker(&worker, &handles[n]))
-	{
-		said = false;
 		return true;
-	}
 
 	shared_lock();
 	slot->state = SLOT_QUIET;
 	shared_unlock();
 	handles[n] = NULL;
-	if (!said)
+
+	now = GetCurrentTimestamp();
+	if (said_at == 0 || now - said_at >= SAY_CROWDED_US || now < said_at)
+	{
+		said_at = now;
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start hooks worker for database %u: out of background workers",
 						slot->database),
+				 errdetail("Databases take turns."),
 				 errhint("Increase \"max_worker_processes\".")));
-	said = true;
+	}
 	return false;
 }
 
@@ -217,6 +222,48 @@ static long
 sooner(long a, long b)
 {
 	return a < 0 ? b : b < 0 ? a : Min(a, b);
+}
+
+/*
+ * So many databases wait for a place: ask workers whose turn is over, those
+ * first that were started first.  Returns how long to sleep until the next
+ * turn is over.
+ */
+static long
+make_room(int wanted, int turn, TimestampTz now)
+{
+	int			slots = shared_slots();
+	long		sleep = NO_WORKER_PAUSE_MS;
+
+	for (int n = 0; n < slots; n++)
+	{
+		DatabaseSlot *slot = shared_slot_number(n);
+
+		if (slot->state == SLOT_RUNNING)
+		{
+			wanted -= pg_atomic_read_u32(&slot->make_room) != 0;
+			shared_wake_worker(slot);	/* it may be idle */
+		}
+	}
+	for (int i = 0; i < slots && wanted > 0; i++)
+	{
+		DatabaseSlot *slot = shared_slot_number((turn + i) % slots);
+		TimestampTz over = TimestampTzPlusMilliseconds(slot->attached_at, TURN_MS);
+
+		if (slot->state == SLOT_STARTING)
+			sleep = sooner(sleep, TURN_MS);
+		if (slot->state != SLOT_RUNNING || pg_atomic_read_u32(&slot->make_room) != 0)
+			continue;
+		if (over > now)
+		{
+			sleep = sooner(sleep, TimestampDifferenceMilliseconds(now, over) + 1);
+			continue;
+		}
+		pg_atomic_write_u32(&slot->make_room, 1);
+		shared_wake_worker(slot);
+		wanted--;
+	}
+	return sleep;
 }
 
 /*
@@ -230,6 +277,8 @@ start_workers(void)
 	TimestampTz now = GetCurrentTimestamp();
 	long		sleep = -1;
 	int			starting = 0;
+	int			without_place = 0;
+	int			first = turn;
 	int			slots = shared_slots();
 
 	for (int n = 0; n < slots; n++)
@@ -243,7 +292,7 @@ start_workers(void)
 
 	for (int i = 0; i < slots; i++)
 	{
-		int			n = (turn + i) % slots;
+		int			n = (first + i) % slots;
 		DatabaseSlot *slot = shared_slot_number(n);
 		TimestampTz not_before = Max(slot->start_after, slot->hold_until);
 
@@ -258,15 +307,21 @@ start_workers(void)
 			continue;
 		}
 		if (starting >= MAX_STARTING)
-			break;				/* the end of a starting worker wakes us */
-		if (!database_takes_worker(slot))
+			return sleep;		/* the end of a starting worker wakes us */
+		if (without_place > 0)
+			without_place++;
+		else if (!database_takes_worker(slot))
 			continue;
-		if (!start_worker(n))
-			return NO_WORKER_PAUSE_MS;
-		starting++;
-		turn = (n + 1) % slots;
+		else if (!start_worker(n))
+			without_place = 1;
+		else
+		{
+			starting++;
+			turn = (n + 1) % slots;
+		}
 	}
-	return sleep;
+	shared_set_crowded(without_place > 0);
+	return without_place > 0 ? sooner(sleep, make_room(without_place, turn, now)) : sleep;
 }
 
 static void

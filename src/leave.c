@@ -2,7 +2,8 @@
  *
  * leave.c
  *		DROP, RENAME, SET TABLESPACE and CREATE … TEMPLATE: commands that fail
- *		when anybody is connected to the database ask its worker to leave.
+ *		when anybody is connected to the database ask its worker to leave.  So do
+ *		IS_TEMPLATE and ALLOW_CONNECTIONS, which tell us whether to come back.
  *
  * The asking is done in the command's own session, once it is clear that the
  * user may do this: DROP DATABASE tells us after its permission check
@@ -56,7 +57,6 @@ ask_to_leave(Oid database)
 	static uint32 wait = 0;
 	DatabaseSlot *slot = shared_slot(database, false);
 	TimestampTz deadline;
-	uint32		worker;
 
 	if (slot == NULL)
 		return;
@@ -68,9 +68,7 @@ ask_to_leave(Oid database)
 	held_database = database;
 
 	pg_atomic_exchange_u32(&slot->leave, 1);
-	worker = pg_atomic_read_u32(&slot->worker);
-	if (worker != NO_PROCESS)
-		SetLatch(PROC_LATCH(worker));
+	shared_wake_worker(slot);
 
 	ConditionVariablePrepareToSleep(&slot->changed);
 	while (!has_no_worker(slot))
@@ -133,6 +131,17 @@ string_option(List *options, const char *name)
 	return NULL;
 }
 
+/*
+ * May nobody be connected while ALTER DATABASE is at work, or do its options
+ * say who may be connected from then on?
+ */
+static bool
+changes_who_connects(List *options)
+{
+	return string_option(options, "tablespace") || string_option(options, "is_template") ||
+		string_option(options, "allow_connections");
+}
+
 /* The database that a command needs to itself, by name, or NULL. */
 static char *
 database_needed(Node *command)
@@ -144,7 +153,7 @@ database_needed(Node *command)
 				return ((RenameStmt *) command)->subname;
 			return NULL;
 		case T_AlterDatabaseStmt:
-			if (string_option(((AlterDatabaseStmt *) command)->options, "tablespace"))
+			if (changes_who_connects(((AlterDatabaseStmt *) command)->options))
 				return ((AlterDatabaseStmt *) command)->dbname;
 			return NULL;
 		case T_CreatedbStmt:
@@ -169,8 +178,12 @@ leave_before(Node *command)
 	{
 		Oid			database = get_database_oid(name, true);
 
-		if (OidIsValid(database) && OWNS_DATABASE(database, GetUserId()))
-			ask_to_leave(database);
+		if (!OidIsValid(database) || !OWNS_DATABASE(database, GetUserId()))
+			return;
+		/* One that took no connections so far has no slot yet. */
+		if (IsA(command, AlterDatabaseStmt))
+			(void) shared_slot(database, true);
+		ask_to_leave(database);
 	}
 }
 

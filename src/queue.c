@@ -9,6 +9,11 @@
  * decoding, since they mean nothing elsewhere: where there is logical
  * decoding they are written one by one, because only that way can say so.
  *
+ * The SQL in the database may be of another version than the library.  That
+ * versions never do more to these tables than add columns that can be null is
+ * what makes that safe: columns that we do not know are left null, and all of
+ * an event is in those that have always been there.
+ *
  * Which of the three tables is current is a hint in shared memory.  Writing
  * to another one is always correct; the hint only lets the worker empty the
  * others.  A session never waits for a table that the worker is emptying: it
@@ -157,9 +162,12 @@ open_current(void)
 static HeapTuple
 form_row(TupleDesc desc, const QueueRow *row, uint64 xid, TimestampTz now, bool new_hooks)
 {
-	Datum		values[Natts_queue];
-	bool		nulls[Natts_queue] = {false};
+	int			natts = Max(desc->natts, Natts_queue);
+	Datum	   *values = palloc0(sizeof(Datum) * natts);
+	bool	   *nulls = palloc0(sizeof(bool) * natts);
 
+	for (int i = Natts_queue; i < natts; i++)
+		nulls[i] = true;
 	values[Anum_queue_xid - 1] = UInt64GetDatum(xid);
 	values[Anum_queue_n - 1] = Int32GetDatum(row->n);
 	values[Anum_queue_queued_at - 1] = TimestampTzGetDatum(now);
@@ -213,9 +221,9 @@ insert_together(Relation relation, HeapTuple *tuples, int n)
 	}
 }
 
-/* Index entries, of (transaction, number), for rows that were just inserted. */
+/* Index entries for rows that were just inserted; indexes are on plain columns. */
 static void
-insert_index_entries(Relation relation, HeapTuple *tuples, QueueRow **rows, int n, uint64 xid)
+insert_index_entries(Relation relation, HeapTuple *tuples, int n)
 {
 	List	   *indexes = RelationGetIndexList(relation);
 	ListCell   *cell;
@@ -227,9 +235,12 @@ insert_index_entries(Relation relation, HeapTuple *tuples, QueueRow **rows, int 
 
 		for (int i = 0; i < n; i++)
 		{
-			Datum		values[] = {UInt64GetDatum(xid), Int32GetDatum(rows[i]->n)};
-			bool		nulls[] = {false, false};
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
 
+			for (int k = 0; k < info->ii_NumIndexAttrs; k++)
+				values[k] = heap_getattr(tuples[i], info->ii_IndexAttrNumbers[k],
+										 RelationGetDescr(relation), &nulls[k]);
 			index_insert(index, values, nulls, &tuples[i]->t_self, relation,
 						 UNIQUE_CHECK_NO, false, info);
 		}
@@ -266,7 +277,7 @@ queue_append(QueueRow **rows, int nrows, bool new_hooks)
 		insert_together(relation, tuples, nrows);
 	else
 		insert_each(relation, tuples, nrows);
-	insert_index_entries(relation, tuples, rows, nrows, xid);
+	insert_index_entries(relation, tuples, nrows);
 	if (push_snapshot)
 		PopActiveSnapshot();
 

@@ -35,6 +35,7 @@
 #include "settings.h"
 #include "tables.h"
 #include "target.h"
+#include "version.h"
 
 PG_FUNCTION_INFO_V1(hooks_pause);
 PG_FUNCTION_INFO_V1(hooks_resume);
@@ -101,9 +102,11 @@ result(int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
 }
 
+/* Everything that is asked for begins so. */
 static void
 connect_spi(void)
 {
+	version_require();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }

@@ -20,6 +20,7 @@
 
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "seal.h"
 
 /* How a value is kept. */

@@ -64,6 +64,7 @@ extern char *hooks_youtube_url;
 extern AddressRanges *hooks_allow_addresses;
 extern AddressRanges *hooks_deny_addresses;
 extern int	hooks_log_skips;
+extern bool hooks_require_presence;
 extern int	hooks_log_retention;	/* minutes, 0: for ever */
 extern int	hooks_rotation_size;	/* kilobytes */
 extern int	hooks_rotation_age; /* seconds */

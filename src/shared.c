@@ -28,6 +28,7 @@ typedef struct Shared
 	LWLock	   *lock;
 	pg_atomic_uint32 launcher;	/* number of its process, or NO_PROCESS */
 	pg_atomic_uint32 listeners; /* sessions that listen for chat messages */
+	pg_atomic_uint32 crowded;	/* databases wait for a place */
 	int			nslots;
 	DatabaseSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } Shared;
@@ -38,6 +39,7 @@ static const char *const stat_names[STATS] = {
 	[STAT_EVENTS_TOO_OLD] = "events_too_old",
 	[STAT_EVENTS_REFUSED] = "events_refused",
 	[STAT_EVENTS_FLOODED] = "events_flooded",
+	[STAT_EVENTS_UNSERVED] = "events_unserved",
 	[STAT_EVENTS_READ] = "events_read",
 	[STAT_DELIVERIES_STARTED] = "deliveries_started",
 	[STAT_SUCCEEDED] = "succeeded",
@@ -92,6 +94,7 @@ slot_init(DatabaseSlot *slot)
 	slot->wake_at = DT_NOEND;
 	pg_atomic_init_u32(&slot->pending, 0);
 	pg_atomic_init_u32(&slot->leave, 0);
+	pg_atomic_init_u32(&slot->make_room, 0);
 	pg_atomic_init_u32(&slot->worker, NO_PROCESS);
 	pg_atomic_init_u32(&slot->current_queue, 0);
 	pg_atomic_init_u64(&slot->idle_wanted, 0);
@@ -119,6 +122,7 @@ shared_startup(void)
 		shared->nslots = hooks_max_databases;
 		pg_atomic_init_u32(&shared->launcher, NO_PROCESS);
 		pg_atomic_init_u32(&shared->listeners, 0);
+		pg_atomic_init_u32(&shared->crowded, 0);
 		for (int i = 0; i < shared->nslots; i++)
 			slot_init(&shared->slots[i]);
 	}
@@ -275,6 +279,24 @@ shared_wake_launcher(void)
 	wake(pg_atomic_read_u32(&shared->launcher));
 }
 
+void
+shared_set_crowded(bool crowded)
+{
+	pg_atomic_write_u32(&shared->crowded, crowded);
+}
+
+bool
+shared_is_crowded(void)
+{
+	return pg_atomic_read_u32(&shared->crowded) != 0;
+}
+
+void
+shared_wake_worker(DatabaseSlot *slot)
+{
+	wake(pg_atomic_read_u32(&slot->worker));
+}
+
 bool
 shared_worker_attach(DatabaseSlot *slot)
 {
@@ -287,12 +309,25 @@ shared_worker_attach(DatabaseSlot *slot)
 	{
 		slot->state = SLOT_RUNNING;
 		slot->released = false;
+		slot->attached_at = GetCurrentTimestamp();
 		pg_atomic_write_u32(&slot->leave, 0);
+		pg_atomic_write_u32(&slot->make_room, 0);
 		pg_atomic_exchange_u32(&slot->worker, MY_PROC_NUMBER);
 		attached = true;
 	}
 	shared_unlock();
 	return attached;
+}
+
+/* The next worker has to wait, from failure to failure for longer. */
+static void
+back_off(DatabaseSlot *slot)
+{
+	int			seconds = 1 << Min(slot->failures, 6);
+
+	slot->failures++;
+	slot->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													Min(seconds, MAX_BACKOFF_SECONDS) * 1000);
 }
 
 void
@@ -304,12 +339,7 @@ shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at, int64
 	slot->wake_at = wake_at;
 	if (failed)
 	{
-		int			seconds = 1 << Min(slot->failures, 6);
-
-		slot->failures++;
-		slot->start_after =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										Min(seconds, MAX_BACKOFF_SECONDS) * 1000);
+		back_off(slot);
 		pg_atomic_write_u32(&slot->pending, 1);
 	}
 	else
@@ -320,6 +350,22 @@ shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at, int64
 	ConditionVariableBroadcast(&slot->changed);
 	if (pg_atomic_read_u32(&slot->pending) || !TIMESTAMP_IS_NOEND(wake_at))
 		shared_wake_launcher();
+}
+
+bool
+shared_worker_missing(DatabaseSlot *slot)
+{
+	bool		missing;
+
+	shared_lock();
+	missing = slot->state == SLOT_STARTING;
+	if (missing)
+	{
+		slot->state = SLOT_QUIET;
+		back_off(slot);
+	}
+	shared_unlock();
+	return missing;
 }
 
 void
@@ -368,16 +414,20 @@ shared_set_back(int64 by)
 		set_back(&slot->start_after, by);
 		set_back(&slot->hold_until, by);
 		set_back(&slot->wake_at, by);
+		set_back(&slot->attached_at, by);
 	}
 	shared_unlock();
 }
 
 void
-shared_hold(DatabaseSlot *slot)
+shared_hold(DatabaseSlot *slot, HoldReason reason)
 {
 	shared_lock();
 	if (!slot->released)
+	{
 		slot->hold_until = DT_NOEND;
+		slot->hold_reason = reason;
+	}
 	shared_unlock();
 }
 

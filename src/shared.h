@@ -8,8 +8,8 @@
  * crash loses nothing but statistics.
  *
  * Locking: "lock" (one LWLock for all slots) protects database, state,
- * failures, start_after, hold_until, wake_at, and the assignment of slots.  Fields of
- * type pg_atomic_* are read and written without it.  Slots are given back
+ * failures, start_after, hold_until, hold_reason, wake_at, attached_at, and the assignment of
+ * slots.  Fields of type pg_atomic_* are read and written without it.  Slots are given back
  * only when their database is gone, so a session may keep a pointer to the
  * slot of its own database.
  *
@@ -36,7 +36,7 @@ typedef enum SlotState
 
 /*
  * Counters, in the order hooks.stat_values() returns them.  The worker is the
- * only writer but for the first four, which sessions count.
+ * only writer but for the first five, which sessions count.
  */
 typedef enum Stat
 {
@@ -44,6 +44,7 @@ typedef enum Stat
 	STAT_EVENTS_TOO_OLD,		/* not queued: older than hooks.max_event_age */
 	STAT_EVENTS_REFUSED,		/* not queued: the row could not be understood */
 	STAT_EVENTS_FLOODED,		/* dropped: too many of their user */
+	STAT_EVENTS_UNSERVED,		/* not queued, or dropped: their user has not joined */
 	STAT_EVENTS_READ,			/* read from the queue */
 	STAT_DELIVERIES_STARTED,	/* attempts that were started */
 	STAT_SUCCEEDED,
@@ -65,14 +66,23 @@ typedef enum Latency
 	LATENCIES
 } Latency;
 
+/* Why no worker is started, for longer than a command takes. */
+typedef enum HoldReason
+{
+	HOLD_COPY,					/* the database is a copy of another (identity.h) */
+	HOLD_VERSION				/* its SQL does not fit the library (version.h) */
+} HoldReason;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;
 	SlotState	state;
 	int			failures;		/* of workers in a row */
 	TimestampTz start_after;	/* no worker is started before this */
-	TimestampTz hold_until;		/* somebody needs the database to itself */
+	TimestampTz hold_until;		/* somebody needs the database to itself; or DT_NOEND … */
+	HoldReason	hold_reason;	/* … and this is why */
 	TimestampTz wake_at;		/* a worker is needed then; DT_NOEND: not by itself */
+	TimestampTz attached_at;	/* since when the worker is there */
 	bool		released;		/* since the worker attached */
 	pg_uuid_t	starved_event;	/* for which memory was short last (worker only) */
 	int			starved;		/* … and how often */
@@ -80,6 +90,7 @@ typedef struct DatabaseSlot
 
 	pg_atomic_uint32 pending;	/* something was queued since the worker looked */
 	pg_atomic_uint32 leave;		/* the worker is asked to leave */
+	pg_atomic_uint32 make_room; /* … when what is under way has ended: others wait for its place */
 	pg_atomic_uint32 worker;	/* number of its process, or NO_PROCESS */
 	pg_atomic_uint32 current_queue; /* the queue table that sessions append to */
 	pg_atomic_uint64 idle_wanted;	/* numbers of wait_idle() calls: asked … */
@@ -125,6 +136,16 @@ extern void shared_launcher_attach(void);
 extern void shared_wake_launcher(void);
 
 /*
+ * Do databases wait for a worker, because background workers have run out?
+ * Then a worker that has nothing to do leaves.
+ */
+extern void shared_set_crowded(bool crowded);
+extern bool shared_is_crowded(void);
+
+/* Have the slot's worker look whether it is to leave. */
+extern void shared_wake_worker(DatabaseSlot *slot);
+
+/*
  * A worker takes its slot at start and gives it back in before_shmem_exit.
  * After a failure the next one is started with a pause, which grows from
  * failure to failure until a worker has been well for a while.  "wake_at" is
@@ -135,6 +156,9 @@ extern bool shared_worker_attach(DatabaseSlot *slot);
 extern void shared_worker_detach(DatabaseSlot *slot, bool failed, TimestampTz wake_at,
 								 int64 ahead);
 extern void shared_worker_well(DatabaseSlot *slot);
+
+/* A worker that was started has ended; if it had not attached, that is a failure, and true. */
+extern bool shared_worker_missing(DatabaseSlot *slot);
 
 /*
  * Is the error that ended the work on an event the server's, which has no memory
@@ -152,7 +176,7 @@ extern void shared_set_back(int64 by);
  * has seen, so a release since it attached has the last word.  The slot may be
  * NULL for shared_release(), which never throws.
  */
-extern void shared_hold(DatabaseSlot *slot);
+extern void shared_hold(DatabaseSlot *slot, HoldReason reason);
 extern void shared_release(DatabaseSlot *slot);
 
 static inline void

@@ -21,11 +21,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
@@ -39,21 +37,9 @@
 #include "utils/syscache.h"
 
 #include "tables.h"
+#include "version.h"
 
 #define OUR_SCHEMA "hooks"
-
-bool
-tables_installed(void)
-{
-	Oid			extension = get_extension_oid("hooks", true);
-
-	if (!OidIsValid(extension))
-		return false;
-
-	/* Whoever drops it locks it first: wait for that, and look again. */
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	return get_extension_oid("hooks", true) == extension;
-}
 
 Oid
 tables_machinery(const char *name)
@@ -137,7 +123,7 @@ List *
 tables_with_our_triggers(void)
 {
 	static const char *const functions[] = {
-		"on_event", "check_hook", "hook_changed", "logs_changed"
+		"on_event", "on_stream", "check_hook", "hook_changed", "logs_changed"
 	};
 	List	   *tables = NIL;
 
@@ -215,10 +201,11 @@ tables_read(void (*look) (void *arg), void *arg)
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(context);
-		look(arg);
+		done = version_look() == VERSION_FITS;
+		if (done)
+			look(arg);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
-		done = true;
 	}
 	PG_CATCH();
 	{

@@ -26,12 +26,6 @@ extern List *tables_with_our_triggers(void);
 extern Oid	tables_machinery(const char *name);
 
 /*
- * Is the extension installed in this database?  If so it cannot be dropped
- * before the end of the current transaction.
- */
-extern bool tables_installed(void);
-
-/*
  * Act as the owner of a table, with triggers and policies unable to do more
  * than that, until tables_act_done().  Errors restore the user by themselves
  * at transaction or subtransaction abort.
@@ -63,7 +57,7 @@ extern ErrorData *tables_try(void (*function) (void *arg), void *arg);
 /*
  * Call a function that looks something up, in a transaction of its own; what
  * it allocates is in the caller's memory context.  False when somebody has a
- * table locked.  The worker's.
+ * table locked, or has dropped them all.  The worker's.
  */
 extern bool tables_read(void (*look) (void *arg), void *arg);
 

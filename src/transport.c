@@ -197,12 +197,15 @@ static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	Descriptor *d = descriptor(fd);
-	Request    *request;
+	Request    *request = NULL;
 
 	if (d == NULL)
 		return -1;
 
-	/* A socket is waited for to become writable until it is connected. */
+	/*
+	 * A socket is waited for to become writable until it is connected.  Newer
+	 * versions of libcurl have handles of their own, too, without a request.
+	 */
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &request);
 	if (d->opened_here && what == CURL_POLL_IN && request != NULL)
 		request->handshaking = true;
@@ -1266,13 +1269,13 @@ allowed_seconds(const Request *request)
 static bool
 header_line_too_long(const Request *request)
 {
-	if (request->kind != REQUEST_HTTP || !request->sent || request->body_bytes > 0)
+	if (request->kind != REQUEST_HTTP || !request->sent)
 		return false;
 #if LIBCURL_VERSION_NUM >= 0x080600
 	if (request->result == CURLE_TOO_LARGE)
-		return true;
+		return true;			/* in trailers, too */
 #endif
-	return request->result == CURLE_OUT_OF_MEMORY;
+	return request->result == CURLE_OUT_OF_MEMORY && request->body_bytes == 0;
 }
 
 static void

@@ -33,6 +33,7 @@
 #include "settings.h"
 #include "tables.h"
 #include "transport.h"
+#include "version.h"
 
 PG_FUNCTION_INFO_V1(hooks_test);
 
@@ -280,6 +281,7 @@ hooks_test(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("a standby server sends nothing")));
+	version_require();
 	if (!hooks_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -37,6 +37,7 @@
 #include "event.h"
 #include "flood.h"
 #include "interest.h"
+#include "lifecycle.h"
 #include "settings.h"
 #include "shared.h"
 #include "trigger.h"
@@ -123,6 +124,7 @@ relation_changed(Datum arg, Oid relation)
 	EventTable *table;
 
 	interest_invalidate(relation);
+	lifecycle_invalidate(relation);
 
 	hash_seq_init(&status, event_tables);
 	while ((table = hash_seq_search(&status)) != NULL)
@@ -132,8 +134,8 @@ relation_changed(Datum arg, Oid relation)
 	}
 }
 
-static void
-make_cache(void)
+void
+trigger_watch_relations(void)
 {
 	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(EventTable)};
 
@@ -242,7 +244,7 @@ find_table(TriggerData *data)
 	EventTable *table;
 	bool		found;
 
-	make_cache();
+	trigger_watch_relations();
 	table = hash_search(event_tables, &data->tg_trigger->tgoid, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -376,6 +378,16 @@ random_id(pg_uuid_t *id)
 	*id = *DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
 }
 
+/* Those who are not are counted. */
+static bool
+is_served(const pg_uuid_t *user)
+{
+	if (interest_served(user))
+		return true;
+	shared_count(shared_my_slot(), STAT_EVENTS_UNSERVED, 1);
+	return false;
+}
+
 Datum
 hooks_on_event(PG_FUNCTION_ARGS)
 {
@@ -418,6 +430,8 @@ hooks_on_event(PG_FUNCTION_ARGS)
 	if (isnull || !interest_wanted(DatumGetUUIDP(value), event.type))
 		return PointerGetDatum(NULL);
 	event.user_id = *DatumGetUUIDP(value);
+	if (!is_served(&event.user_id))
+		return PointerGetDatum(NULL);
 
 	now = GetCurrentTimestamp();
 	event.time = event_time(table, slot, now);
@@ -447,6 +461,18 @@ hooks_on_event(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+pg_uuid_t
+trigger_announce(const pg_uuid_t *user, TriggerType type, struct varlena *data)
+{
+	Event		event = {.user_id = *user, .type = type, .time = GetCurrentTimestamp()};
+
+	trigger_watch_relations();
+	random_id(&event.id);
+	if (interest_wanted(&event.user_id, event.type) && is_served(&event.user_id))
+		queue_event(&event, NULL, data, NULL);
+	return event.id;
+}
+
 /*
  * hooks.trigger_lifecycle_event(user_id, event_type, metadata) announces an
  * event that is no row of an event table, in the caller's transaction, and
@@ -456,7 +482,6 @@ Datum
 hooks_trigger_lifecycle_event(PG_FUNCTION_ARGS)
 {
 	text	   *name;
-	Event		event;
 	int			type;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
@@ -478,14 +503,7 @@ hooks_trigger_lifecycle_event(PG_FUNCTION_ARGS)
 				 errmsg("metadata of an event must be a JSON object"),
 				 errhint("For example '{\"title\": \"Hello\"}'.")));
 
-	make_cache();
-	random_id(id);
-	event.id = *id;
-	event.user_id = *PG_GETARG_UUID_P(0);
-	event.type = type;
-	event.time = GetCurrentTimestamp();
-	if (interest_wanted(&event.user_id, event.type))
-		queue_event(&event, NULL,
-					PG_ARGISNULL(2) ? NULL : (struct varlena *) PG_GETARG_POINTER(2), NULL);
+	*id = trigger_announce(PG_GETARG_UUID_P(0), type,
+						   PG_ARGISNULL(2) ? NULL : (struct varlena *) PG_GETARG_POINTER(2));
 	PG_RETURN_UUID_P(id);
 }

@@ -136,7 +136,7 @@ check_handle(CURLU *handle, bool trusted, UrlParts *parts, Mistake *error)
 	if (why == NULL)
 		why = literal_refused(parts->host);
 	if (why != NULL)
-		return mistake(error, psprintf("URL host \"%s\" is not allowed: %s", parts->host, why),
+		return mistake(error, psprintf("URL host \"%s\" is not allowed: %s", quotable(parts->host, strlen(parts->host)), why),
 					   "Use a host that can be reached from the public internet.");
 	return true;
 }

@@ -3,7 +3,7 @@
  * utility.c
  *		Commands of other people that concern us: the hook on utility commands.
  *
- * What is done about each of them is in leave.c, drop.c and listener.c.
+ * What is done about each of them is in leave.c, drop.c, update.c and listener.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +14,7 @@
 #include "drop.h"
 #include "leave.h"
 #include "listener.h"
+#include "update.h"
 #include "utility.h"
 
 static ProcessUtility_hook_type previous_process_utility_hook = NULL;
@@ -28,6 +29,7 @@ watch(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtility
 
 	listener_before(command);
 	drop_before(command);
+	update_before(command);
 	PG_TRY();
 	{
 		leave_before(command);
@@ -37,6 +39,7 @@ watch(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtility
 		else
 			standard_ProcessUtility(pstmt, query, read_only_tree, context, params, environment,
 									dest, completion);
+		update_after(command);
 	}
 	PG_FINALLY();
 	{

@@ -3,7 +3,7 @@
  * watch.c
  *		SQL functions behind the views that show what is in shared memory:
  *		hooks.stat, hooks.latency, hooks.workers, hooks.hook_stats, and the
- *		requests under way in hooks.executors.
+ *		requests under way and the last results in hooks.executors.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +25,7 @@
 #include "hook_stats.h"
 #include "settings.h"
 #include "shared.h"
+#include "tables.h"
 #include "underway.h"
 
 PG_FUNCTION_INFO_V1(hooks_stat_values);
@@ -32,6 +33,7 @@ PG_FUNCTION_INFO_V1(hooks_latency_values);
 PG_FUNCTION_INFO_V1(hooks_worker_rows);
 PG_FUNCTION_INFO_V1(hooks_hook_stats_rows);
 PG_FUNCTION_INFO_V1(hooks_under_way);
+PG_FUNCTION_INFO_V1(hooks_last_result);
 
 /* hooks.stat_values(): the counters of this database, one row each. */
 Datum
@@ -174,6 +176,8 @@ worker_state(const DatabaseSlot *slot)
 		default:
 			break;
 	}
+	if (TIMESTAMP_IS_NOEND(slot->hold_until))
+		return slot->hold_reason == HOLD_COPY ? "copy" : "version";
 	if (slot->hold_until > GetCurrentTimestamp())
 		return "held";
 	return slot->failures > 0 ? "failed" : "idle";
@@ -261,4 +265,82 @@ hooks_hook_stats_rows(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/* What hooks.last_result() keeps for as long as a query calls it. */
+typedef struct LastResult
+{
+	TupleDesc	desc;
+	SPIPlanPtr	plan;			/* NULL: there is no log */
+} LastResult;
+
+/* The question for a user's last row of the log, for the table that is the log now. */
+static SPIPlanPtr
+last_result_plan(void)
+{
+	static Oid	table = InvalidOid;
+	static SPIPlanPtr plan = NULL;
+	Oid			now = tables_logs();
+	Oid			uuid = UUIDOID;
+
+	if (plan != NULL && table == now)
+		return plan;
+	if (plan != NULL)
+		SPI_freeplan(plan);
+	plan = NULL;
+	table = now;
+	if (!OidIsValid(table))
+		return NULL;
+	plan = SPI_prepare(psprintf("SELECT %s, status::pg_catalog.text, error_message::pg_catalog.text FROM %s"
+								" WHERE user_id OPERATOR(pg_catalog.=) $1 ORDER BY inserted_at DESC LIMIT 1",
+								tables_time_as_timestamptz(table, "executed_at"), tables_name(table)),
+					   1, &uuid);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+static LastResult *
+last_result_begin(FunctionCallInfo fcinfo)
+{
+	MemoryContext previous = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	LastResult *kept = palloc0(sizeof(LastResult));
+
+	if (get_call_result_type(fcinfo, NULL, &kept->desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	kept->desc = BlessTupleDesc(kept->desc);
+	MemoryContextSwitchTo(previous);
+	kept->plan = last_result_plan();
+	fcinfo->flinfo->fn_extra = kept;
+	return kept;
+}
+
+/*
+ * hooks.last_result(user_id): the user's last row of the log, as the caller may
+ * see it: when, status, error; all null when there is none.
+ */
+Datum
+hooks_last_result(PG_FUNCTION_ARGS)
+{
+	LastResult *kept;
+	HeapTuple	result;
+	Datum		user = PG_GETARG_DATUM(0);
+	Datum		values[3] = {0};
+	bool		nulls[3] = {true, true, true};
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	kept = fcinfo->flinfo->fn_extra;
+	if (kept == NULL)
+		kept = last_result_begin(fcinfo);
+	if (kept->plan != NULL && SPI_execute_plan(kept->plan, &user, NULL, true, 1) == SPI_OK_SELECT &&
+		SPI_processed == 1)
+	{
+		for (int i = 0; i < 3; i++)
+			values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+	}
+	result = SPI_copytuple(heap_form_tuple(kept->desc, values, nulls));
+	SPI_finish();
+	PG_RETURN_DATUM(HeapTupleGetDatum(result));
 }

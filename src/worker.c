@@ -51,6 +51,7 @@
 #include "tables.h"
 #include "transport.h"
 #include "underway.h"
+#include "version.h"
 #include "worker.h"
 
 PGDLLEXPORT void hooks_worker_main(Datum arg);
@@ -107,12 +108,32 @@ static int64 set_back = 0;		/* by how much the tables have to follow it */
  * ----------
  */
 
+/* For what does not touch our tables. */
 static void
-begin(void)
+begin_anyway(void)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/*
+ * DROP EXTENSION and ALTER EXTENSION wait for our transaction, or we find that
+ * it is gone or another one.
+ */
+static void
+begin(void)
+{
+	VersionFit	fit;
+
+	begin_anyway();
+	fit = version_look();
+	if (fit == VERSION_FITS)
+		return;
+	leaving = true;
+	/* What does not fit is for the next one to say. */
+	pg_atomic_write_u32(&slot->pending, fit != VERSION_MISSING);
+	proc_exit(0);
 }
 
 static void
@@ -151,15 +172,11 @@ attempt(void (*step) (void))
 	return done;
 }
 
-/* DROP EXTENSION waits for our transaction, or we find it gone. */
-static void
-leave_if_dropped(void)
+/* May anything be started?  If not, the worker leaves when nothing is under way. */
+static bool
+takes_work(void)
 {
-	if (tables_installed())
-		return;
-	leaving = true;
-	pg_atomic_write_u32(&slot->pending, 0);
-	proc_exit(0);
+	return hooks_enabled && pg_atomic_read_u32(&slot->make_room) == 0;
 }
 
 /* ----------
@@ -188,7 +205,7 @@ tell_listeners(void)
 {
 	if (!outbox_has_news())
 		return;
-	begin();
+	begin_anyway();
 	outbox_tell();
 	commit();
 }
@@ -201,7 +218,6 @@ write_results(void)
 	bool		health_due = health_to_write(flushing.now, flushing.all_hooks);
 
 	begin();
-	leave_if_dropped();
 	log_write(flushing.carefully);
 	if (hooks_due)
 		hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, delivery_about_to_write);
@@ -309,7 +325,6 @@ static void
 read_page(void)
 {
 	begin();
-	leave_if_dropped();
 	backlog_read(PAGE_EVENTS, PAGE_BYTES, dispatch_take);
 	take_news();
 	commit();
@@ -328,7 +343,6 @@ static void
 load_aside(void)
 {
 	begin();
-	leave_if_dropped();
 	aside_load(GetCurrentTimestamp(), PAGE_ASIDE, PAGE_BYTES, dispatch_take_back);
 	take_news();
 	commit();
@@ -338,7 +352,6 @@ static void
 release_aside(void)
 {
 	begin();
-	leave_if_dropped();
 	aside_release(GetCurrentTimestamp());
 	commit();
 	release_hosts = false;
@@ -348,7 +361,6 @@ static void
 take_parked(void)
 {
 	begin();
-	leave_if_dropped();
 	dispatch_take_parked();
 	take_news();
 	commit();
@@ -416,7 +428,7 @@ start_deliveries(void)
 		return;
 	if (!has_news)
 	{
-		begin();
+		begin_anyway();
 		take_news();
 		commit();
 	}
@@ -486,7 +498,6 @@ static void
 rotate_when_due(void)
 {
 	begin();
-	leave_if_dropped();
 	shared_count(slot, STAT_ROTATIONS, backlog_rotate(false, dispatch_take));
 	prepared = backlog_may_be_prepared();
 	commit();
@@ -496,7 +507,6 @@ static void
 rotate_now(void)
 {
 	begin();
-	leave_if_dropped();
 	shared_count(slot, STAT_ROTATIONS, backlog_rotate(true, dispatch_take));
 	prepared = backlog_may_be_prepared();
 	commit();
@@ -518,7 +528,6 @@ set_tables_back(void)
 	TimestampTz now;
 
 	begin();
-	leave_if_dropped();
 	now = GetCurrentTimestamp();
 	hooks_set_stored_back(now + set_back, now);
 	aside_set_back(set_back, now);
@@ -612,7 +621,7 @@ at_exit(int code, Datum arg)
 	shared_worker_detach(slot, failed, wake_at, ahead + set_back);
 }
 
-/* Idle for long enough, or from the start: make room for others. */
+/* Idle for long enough, from the start, or while others wait for the place. */
 static bool
 may_leave(void)
 {
@@ -620,14 +629,15 @@ may_leave(void)
 
 	if (has_work() || want_read || prepared)
 		return false;
-	return !has_worked || now - last_work >= hooks_idle_timeout * USECS_PER_SEC;
+	return !has_worked || now - last_work >= hooks_idle_timeout * USECS_PER_SEC ||
+		shared_is_crowded();
 }
 
 static bool
 time_to_leave(void)
 {
 	if (pg_atomic_read_u32(&slot->leave) != 0 ||
-		(!hooks_enabled && delivery_in_flight() == 0))
+		(!takes_work() && delivery_in_flight() == 0))
 	{
 		/* Work may be left: somebody has to come back for it. */
 		flush_if_due(true);
@@ -671,26 +681,33 @@ until_time(TimestampTz when)
 	return TIMESTAMP_IS_NOEND(when) ? -1 : until(Max(when, locked_until));
 }
 
+/* How long there is nothing to read, match or start, in milliseconds. */
+static long
+until_work(void)
+{
+	long		timeout = until_time(delivery_wake_at());
+
+	if (dispatch_has_unmatched() || release_hosts)
+		earliest(&timeout, until(locked_until));
+	if (!parking_has_room())
+		return timeout;
+	if (want_read || backlog_has_more() || parking_wants_back(GetCurrentTimestamp()))
+		earliest(&timeout, until(locked_until));
+	earliest(&timeout, until_time(aside_due_at()));
+	earliest(&timeout, until_time(parking_look_at()));
+	return timeout;
+}
+
 /* How long there is nothing to do, in milliseconds. */
 static long
 sleep_for(void)
 {
 	long		timeout = transport_timeout();
 
-	if ((want_read || backlog_has_more()) && parking_has_room())
-		earliest(&timeout, until(locked_until));
 	if (oldest_result != 0)
 		earliest(&timeout, until(oldest_result + FLUSH_AFTER_US));
-	if (dispatch_has_unmatched())
-		earliest(&timeout, until(locked_until));
-	if (hooks_enabled && parking_has_room())
-		earliest(&timeout, until_time(aside_due_at()));
-	if (hooks_enabled && (release_hosts ||
-						  (parking_has_room() && parking_wants_back(GetCurrentTimestamp()))))
-		earliest(&timeout, until(locked_until));
-	if (hooks_enabled && parking_has_room())
-		earliest(&timeout, until_time(parking_look_at()));
-	earliest(&timeout, until_time(delivery_wake_at()));
+	if (takes_work())
+		earliest(&timeout, until_work());
 	if (has_work() || prepared || !tidy)
 		earliest(&timeout, until(next_housekeeping));
 	else
@@ -776,6 +793,7 @@ override_settings(void)
 		{"statement_timeout", "0"},
 		{"lock_timeout", LOCK_TIMEOUT},
 		{"idle_in_transaction_session_timeout", "0"},
+		{"transaction_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
@@ -789,24 +807,70 @@ override_settings(void)
 	};
 
 	for (size_t i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	{
+		/* Not every version has every one of them. */
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
+
+	/* The name of who we are has to be looked up. */
+	StartTransactionCommand();
+	SetConfigOption("session_authorization", GetUserNameFromId(GetAuthenticatedUserId(), false),
+					PGC_SUSET, PGC_S_OVERRIDE);
+	CommitTransactionCommand();
+}
+
+static void
+look_for_extension(void)
+{
+	begin_anyway();
+	(void) version_look();
+	commit();
+}
+
+/*
+ * Somebody may be about to drop or update the extension, and take his time: wait, as
+ * long as nobody needs the database to himself.
+ */
+static bool
+wait_for_extension(void)
+{
+	static uint32 wait = 0;
+
+	while (!attempt(look_for_extension))
+	{
+		if (pg_atomic_read_u32(&slot->leave) != 0)
+		{
+			pg_atomic_write_u32(&slot->pending, 1);
+			return false;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT,
+						 LOCKED_OUT_US / 1000, wait_event(&wait, "HooksExtension"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
 }
 
 /* Connect, and take up what is there; false when there is nothing to do here. */
 static bool
 start(void)
 {
-	bool		installed;
+	VersionFit	fit;
 	bool		confirmed = false;
 
 	override_settings();
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	if (!wait_for_extension())
+		return false;
 
-	begin();
-	installed = tables_installed();
-	if (installed)
+	begin_anyway();
+	fit = version_look();
+	if (fit == VERSION_FITS)
 		confirmed = identity_confirmed();
-	if (installed && confirmed)
+	else
+		version_complain();
+	if (confirmed)
 	{
 		/* While nobody was here. */
 		set_back = clock_was_set_back(&ahead);
@@ -825,16 +889,18 @@ start(void)
 	commit();
 	set_back = 0;
 
-	if (installed && !confirmed)
+	if (fit == VERSION_FITS && !confirmed)
 	{
 		ereport(LOG,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("hooks sends nothing for database %u, which is a copy of another one",
 						MyDatabaseId),
 				 errhint("Run SELECT hooks.adopt() in it if it is to send what is queued, or hooks.adopt(discard => true) to begin afresh.")));
-		shared_hold(slot);
+		shared_hold(slot, HOLD_COPY);
 	}
-	if (!installed || !confirmed)
+	else if (fit != VERSION_FITS && fit != VERSION_MISSING)
+		shared_hold(slot, HOLD_VERSION);
+	if (!confirmed)
 		return false;
 
 	transport_init();
@@ -866,7 +932,7 @@ run(void)
 		transport_drive();
 		delivery_answers();
 		has_news = false;
-		if (hooks_enabled)
+		if (takes_work())
 		{
 			read_events();
 			start_deliveries();

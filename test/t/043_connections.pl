@@ -43,7 +43,7 @@ sub next_request
 {
 	my ($path) = @_;
 
-	$node->safe_psql('postgres', 'UPDATE stream_hooks SET action_config = ' . jsonb({ url => $receiver->url($path) }));
+	$node->safe_psql('postgres', 'UPDATE stream_hooks SET action_config = ' . jsonb({ url => $receiver->url($path), max_attempts => 1 }));
 	add_event($node);
 	wait_idle($node);
 	my @requests = $receiver->take;

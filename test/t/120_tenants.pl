@@ -87,7 +87,7 @@ for my $relation (@relations)
 	unlike($result->{all}, qr/$mark/, '... nor to a function of hers, nor in a plan');
 }
 is_deeply([ sort keys %readable ],
-	[ sort qw(hooks.dead hooks.event_tables hooks.executors hooks.hook_health hooks.messages hooks.pending stream_events stream_hook_logs stream_hooks) ],
+	[ sort qw(hooks.dead hooks.event_tables hooks.executors hooks.hook_health hooks.joined hooks.messages hooks.pending hooks.stream_tables stream_events stream_hook_logs stream_hooks) ],
 	'what a tenant may read at all');
 like(as_tenant($bob, 'SELECT * FROM hooks.pending')->{stdout}, qr/$retried/, 'Bob sees his own: what waits');
 like(as_tenant($bob, 'SELECT * FROM hooks.dead')->{stdout}, qr/Bobs viewer/, '... what was given up');

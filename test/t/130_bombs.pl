@@ -48,7 +48,7 @@ my %answers = (
 	'endless chunk extensions' => [ undef, first => $chunked, again => "1;x=$big\r\na\r\n" ],
 	'an endless size of a chunk' => [ $lost, first => $chunked, again => '0' ],
 	'endless trailers' => [ $large, first => "${chunked}1\r\na\r\n0\r\n", again => "X-Late: $big\r\n" ],
-	'an endless trailer' => [ $lost, first => "${chunked}1\r\na\r\n0\r\nX-Late: ", again => $big ],
+	'an endless trailer' => [ qr/^(\Q$lost\E|\Q$large\E)$/, first => "${chunked}1\r\na\r\n0\r\nX-Late: ", again => $big ],
 
 	# Too little
 	'a byte of the body every second' => [ $late, first => "${ok}Content-Length: 100000\r\n\r\n", again => 'a', every => 1000 ],

@@ -10,7 +10,7 @@ use Test::More;
 use Hooks::Receiver;
 use Hooks::Test;
 
-my $library = $ENV{HOOKS_FAILING_MALLOC} or plan skip_all => 'no malloc() that fails';
+my $library = $ENV{HOOKS_FAILING_MALLOC} or die 'HOOKS_FAILING_MALLOC does not name a malloc() that fails';
 my $steps = $ENV{HOOKS_FAILING_STEPS} || 16;
 my $control = PostgreSQL::Test::Utils::tempdir() . '/control';
 my $receiver = Hooks::Receiver->start;

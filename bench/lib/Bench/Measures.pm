@@ -31,6 +31,7 @@ my @measures = (
 	[ P12 => 'WAL per event', \&wal ],
 	[ P14 => 'backtest of a hook on stored events', \&backtest ],
 	[ P15 => 'rendering of templates', \&rendering ],
+	[ P16 => 'a hub and a node', \&node ],
 );
 
 sub names { return map { $_->[0] } @measures }
@@ -936,6 +937,87 @@ sub rendering
 	$bench->add('each variable', 'us', ($cpu{variables} - $cpu{'no expression'}) / $expressions);
 	$bench->add('each expression with filters', 'us', ($cpu{filters} - $cpu{'no expression'}) / $expressions);
 	$bench->results->note("$events webhooks, bodies with $expressions expressions or none; the differences are the last round's");
+	return;
+}
+
+# ----------
+# P16
+# ----------
+
+sub wait_for_rows
+{
+	my ($server, $table, $n) = @_;
+	my $deadline = time + 300;
+
+	while ($server->session->value("SELECT count(*) FROM $table") < $n)
+	{
+		die "rows do not arrive in $table\n" if time > $deadline;
+		sleep 0.05;
+	}
+	return;
+}
+
+sub node
+{
+	my ($bench) = @_;
+	my $users = $bench->scale(10_000, 100);
+	my $events = $bench->scale(50_000, 2_000);
+	my @load = (script => $bench->event_script($users), clients => 4, transactions => $events / 4, async => 1);
+	my $hub = $bench->server;
+	my $node = $hub->beside('node', 5433);
+	my $good = eval {
+		$bench->begin(settings => { wal_level => 'logical' });
+		$bench->add_users($users);
+		$bench->add_hooks($users, 'donation');
+		$hub->session->run($_)
+		  for 'SELECT hooks.become_hub()', "SELECT hooks.attach('stream_events', mode => 'replica')",
+		  $hub->session->lines('SELECT hooks.node_filter(0, 1)');
+
+		$node->start(wal_level => 'logical', wal_retrieve_retry_interval => '50ms', 'hooks.max_event_age' => -1);
+		$node->session->run('SET client_min_messages = warning; DROP TABLE users CASCADE; SELECT hooks.become_node()');
+		$node->session->run($_)
+		  for "CREATE PUBLICATION hooks_results FOR TABLE stream_hook_logs WITH (publish = 'insert')",
+		  "CREATE SUBSCRIPTION hooks_share_0 CONNECTION '" . $hub->connection
+		  . "' PUBLICATION hooks_share_0_hooks, hooks_share_0_events";
+		$hub->session->run("CREATE SUBSCRIPTION hooks_results_0 CONNECTION '" . $node->connection . "' PUBLICATION hooks_results");
+		wait_for_rows($node, 'stream_hooks', $users);
+		wait_for_rows($node, "pg_subscription_rel WHERE srsubstate = 'r'", 2);
+		wait_for_rows($hub, "pg_subscription_rel WHERE srsubstate = 'r'", 1);
+
+		# What has gathered at the hub, to "table" of "server".
+		my $measure = sub {
+			my ($label, $sending, $server, $table) = @_;
+
+			$node->session->run('ALTER SUBSCRIPTION hooks_share_0 DISABLE');
+			$node->set('hooks.enabled' => 'off');
+			sleep 0.02 while $node->worker;
+			for my $each ($hub, $node)
+			{
+				$each->session->run($_) for 'TRUNCATE stream_events, stream_hook_logs', 'CHECKPOINT';
+			}
+			$node->session->run('SELECT hooks.adopt(discard => true)');
+			Bench::Load->run($hub, @load);
+			$node->set('hooks.enabled' => $sending);
+			my ($seconds, $o) = $bench->watched(
+				sub {
+					my $from = time;
+					$node->session->run('ALTER SUBSCRIPTION hooks_share_0 ENABLE');
+					wait_for_rows($server, $table, $events);
+					return time - $from;
+				});
+			$bench->add($label, 'events/s', $events / $seconds, %$o);
+			return;
+		};
+		$bench->interleave(
+			[ applied => sub { $measure->('from the hub into the queue of a node', 'off', $node, 'stream_events') } ],
+			[ delivered => sub { $measure->('... delivered, and the log row is back at the hub', 'on', $hub, 'stream_hook_logs') } ]);
+		$bench->results->note("$events events of $users users with a webhook each, an event per transaction, one share; "
+			  . 'hub, node and sink share the processors');
+		1;
+	};
+	my $error = $@;
+	$node->stop;
+	die $error unless $good;
 	return;
 }
 

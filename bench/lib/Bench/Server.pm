@@ -73,6 +73,25 @@ sub new
 	return $self;
 }
 
+# Another server of the same installation, with data of its own.
+sub beside
+{
+	my ($self, $name, $port) = @_;
+	my $other = bless { %$self, port => $port }, ref $self;
+
+	delete @$other{qw(pipe pid session)};
+	$other->{data} = "$self->{scratch}/server/$name";
+	$other->{log} = "$self->{scratch}/server/$name.log";
+	return $other;
+}
+
+# What others connect to it with.
+sub connection
+{
+	my ($self) = @_;
+	return "host=$self->{socket} port=" . ($self->{port} // 5432) . " user=postgres dbname=$database";
+}
+
 # In a child process: become who runs the server.
 sub drop_privileges
 {
@@ -117,6 +136,7 @@ sub start
 	$self->as_server_user('cp', '-r', $self->{template}, $self->{data});
 	open my $file, '>>', "$self->{data}/postgresql.conf" or die "could not write settings: $!\n";
 	print $file "$_ = '$more{$_}'\n" for sort keys %more;
+	print $file "port = $self->{port}\n" if $self->{port};
 	close $file or die "could not write settings: $!\n";
 
 	$self->launch;
@@ -205,7 +225,7 @@ sub log_tail
 sub client
 {
 	my ($self, $program, $db) = @_;
-	my @connect = ('-h', $self->{socket}, '-U', 'postgres');
+	my @connect = ('-h', $self->{socket}, '-p', $self->{port} // 5432, '-U', 'postgres');
 
 	push @connect, '-d', $db // $database if $program ne 'createdb';
 	return ("$self->{bindir}/$program", @connect);
