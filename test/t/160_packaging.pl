@@ -80,6 +80,22 @@ for my $key (qw(name version abstract maintainer license provides meta-spec))
 	ok($meta->{$key}, "META.json has $key");
 }
 
+# A server without its headers is found out, though its makefiles are there: Debian has them in another package.
+SKIP:
+{
+	skip 'script/bootstrap is not here', 2 unless -x "$root/script/bootstrap";
+	mkdir "$dir/no_headers";
+	append_to_file("$dir/pg_config", <<"END");
+#!/bin/sh
+[ "\$1" != --includedir-server ] || { echo '$dir/no_headers'; exit; }
+exec '$pg_config' "\$\@"
+END
+	chmod 0755, "$dir/pg_config";
+	my $status = system("PG_CONFIG='$dir/pg_config' CI= '$root/script/bootstrap' >'$log' 2>&1");
+	isnt($status, 0, 'script/bootstrap refuses a server without headers');
+	like(slurp_file($log), qr/PostgreSQL 15 or later, with its server headers/, '... and says so');
+}
+
 SKIP:
 {
 	skip 'this is no checkout', 1 unless -d "$root/.git" && system('git --version >/dev/null 2>&1') == 0;
