@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "executor/spi.h"
+#include "lib/qunique.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -284,6 +285,42 @@ health_to_write(TimestampTz now, bool all)
 	return false;
 }
 
+static int
+compare_users(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+void
+health_renew(void *arg)
+{
+	const HealthDue *due = arg;
+	pg_uuid_t  *users = palloc(sizeof(pg_uuid_t) * Max(ndirty, 1));
+	int			n = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &dirty)
+	{
+		struct Hook *hook = hook_of(iter.cur);
+
+		if (is_due(&hook->health, due->now, due->all) && !hooks_are_current(&hook->user_id))
+			users[n++] = hook->user_id;
+	}
+	if (n > 0)
+	{
+		qsort(users, n, sizeof(pg_uuid_t), compare_users);
+		hooks_load(users, (int) qunique(users, n, sizeof(pg_uuid_t), compare_users));
+	}
+	pfree(users);
+}
+
+/* A hook that we did not disable and that is not listed was deleted, or disabled by its user. */
+static bool
+has_row(const struct Hook *hook)
+{
+	return hook->health.disabled != NULL || (hook->health.failures > 0 && hook->listed);
+}
+
 static void
 write_row(const struct Hook *hook)
 {
@@ -376,9 +413,9 @@ health_write(TimestampTz now, bool all)
 			write_disabled(hook);
 		if (hook->health.put_off)
 			continue;
-		if (hook->health.failures > 0 || hook->health.disabled != NULL)
+		if (has_row(hook))
 			write_row(hook);
-		else if (hook->health.written)
+		else if (hook->health.written && hook->health.failures == 0)
 			remove_row(hook);
 	}
 	SPI_finish();
@@ -401,7 +438,7 @@ health_written(TimestampTz now, bool all)
 			health->written_at = now;
 			continue;
 		}
-		health->written = health->failures > 0 || health->disabled != NULL;
+		health->written = has_row(hook);
 		health->written_at = now;
 		health->disabling = false;
 		mark_clean(health);

@@ -5,7 +5,8 @@
  *		their destination's sake.
  *
  * A hook has a row while its attempts fail, or when it was disabled because
- * of that.  The worker is the only one to write here.
+ * of that.  The worker is the only one to write here.  (Rows of hooks that are
+ * deleted later: orphan.h.)
  *
  *-------------------------------------------------------------------------
  */
@@ -61,6 +62,18 @@ extern void health_forget(struct Hook *hook);
  * forget it.
  */
 extern bool health_to_write(TimestampTz now, bool all);
+
+/*
+ * Before that: read the hooks concerned again, if they may have changed, so
+ * that one that is gone gets no row.  "Arg" is a HealthDue.
+ */
+typedef struct HealthDue
+{
+	TimestampTz now;
+	bool		all;
+} HealthDue;
+
+extern void health_renew(void *arg);
 extern void health_write(TimestampTz now, bool all);
 extern void health_written(TimestampTz now, bool all);
 

@@ -210,6 +210,17 @@ tell_listeners(void)
 	commit();
 }
 
+/* If it cannot be done now, what was known before counts. */
+static void
+renew_failing(void)
+{
+	HealthDue	due = {flushing.now, flushing.all_hooks};
+	ErrorData  *error = tables_try(health_renew, &due);
+
+	if (error != NULL)
+		FreeErrorData(error);
+}
+
 /* All that has come of deliveries, in one transaction. */
 static void
 write_results(void)
@@ -218,6 +229,8 @@ write_results(void)
 	bool		health_due = health_to_write(flushing.now, flushing.all_hooks);
 
 	begin();
+	if (health_due)
+		renew_failing();
 	log_write(flushing.carefully);
 	if (hooks_due)
 		hooks_write(flushing.now, flushing.all_hooks, flushing.carefully, delivery_about_to_write);

@@ -128,6 +128,22 @@ wait_until(
 	'what is kept of hooks that are gone to be forgotten', 30);
 pass('nothing is left of hooks that are gone');
 
+# Nothing is kept of what fails last, after the hook has gone, though no event
+# and no other attempt makes the worker look for it.
+{
+	my $n = ++$user;
+	my $path = "/hang?$n";
+
+	add_users($node, $n, $n);
+	my $hook = add_hook($node, user => $n, url => $receiver->url($path), config => { timeout_ms => 1500 });
+	$node->safe_psql('postgres', event_rows(1, user => $n));
+	wait_until(sub { scalar(my @seen = requests($path)) == 1 }, 'a request');
+	$node->safe_psql('postgres', "DELETE FROM stream_hooks WHERE id = '$hook'");
+	wait_until(sub { value($node, "SELECT count(*) FROM hooks.under_way() WHERE user_id = '@{[ user_uuid($n) ]}'") == 0 }, 'its end', 30);
+	wait_idle($node);
+	is(value($node, "SELECT count(*) FROM hooks.health WHERE hook_id = '$hook'"), 0, 'what fails last leaves nothing behind');
+}
+
 # Cooldowns, strict hooks, pauses, chat and messages that are edited: whatever
 # has something to write afterwards.
 {
