@@ -187,7 +187,14 @@ sub wait_for_more
 	return;
 }
 
-# Executes statements one after another, each of which the load has to get over.
+=pod
+
+=item $load->alter(@statements)
+
+Executes statements one after another, each of which the load has to get over.
+
+=cut
+
 sub alter
 {
 	my ($self, @statements) = @_;
