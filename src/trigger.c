@@ -20,10 +20,12 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "replication/worker_internal.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -378,6 +380,18 @@ random_id(pg_uuid_t *id)
 	*id = *DatumGetUUIDP(DirectFunctionCall1(gen_random_uuid, (Datum) 0));
 }
 
+/*
+ * Is this the copy of what a table held when a subscription to it began?
+ * Those events have had their effect elsewhere, and fire nothing; what streams
+ * in while the copy catches up does.
+ */
+static bool
+is_initial_copy(void)
+{
+	return MyLogicalRepWorker != NULL && am_tablesync_worker() &&
+		MyLogicalRepWorker->relstate == SUBREL_STATE_DATASYNC;
+}
+
 /* Those who are not are counted. */
 static bool
 is_served(const pg_uuid_t *user)
@@ -411,6 +425,8 @@ hooks_on_event(PG_FUNCTION_ARGS)
 				 errhint("Use hooks.attach() to create the trigger.")));
 
 	if (current_command == CMD_UPDATE && data->tg_relation->rd_rel->relispartition)
+		return PointerGetDatum(NULL);
+	if (is_initial_copy())
 		return PointerGetDatum(NULL);
 
 	slot = data->tg_trigslot;

@@ -9,6 +9,8 @@ use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use IPC::Run ();
+
 use Hooks::Producer;
 use Hooks::Receiver;
 use Hooks::Test;
@@ -81,16 +83,29 @@ $subscriber->safe_psql('postgres', q{DROP SUBSCRIPTION sub; TRUNCATE stream_even
 	SELECT hooks.attach('stream_events', mode => 'replica')});
 is(value($subscriber, q{SELECT tgenabled FROM pg_trigger WHERE tgname = 'hooks_event'}), 'R', 'attached for replicated rows');
 
-# The copy of rows from long ago: they are too old, if they are to be anything.
-configure($subscriber, { 'hooks.max_event_age' => '1h' }, 'postgres');
-$publisher->safe_psql('postgres', q{UPDATE stream_events SET inserted_at = inserted_at - interval '1 day'});
-my $logged = value($subscriber, 'SELECT count(*) FROM stream_hook_logs');
+# What was there when the subscription began, however young, has had its effect elsewhere.
 subscribe('sub');
 wait_idle($subscriber);
 is(value($subscriber, 'SELECT count(*) FROM stream_events'), $old_rows + 5, 'the initial copy again');
 is_deeply(bodies(), [], '... fires nothing');
-is(stat($subscriber, 'events_too_old'), $old_rows + 5, '... because its rows are too old');
-is(value($subscriber, 'SELECT count(*) FROM stream_hook_logs'), $logged, '... and is not logged');
+is(stat($subscriber, 'events_queued'), 1, '... and queues nothing');
+is(stat($subscriber, 'events_too_old'), 0, '... though its rows are young');
+
+# What is inserted while that goes on, and while it catches up, fires from some row on.
+$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION sub; TRUNCATE stream_events');
+my $last = 20_000;
+my $inserter = IPC::Run::start(
+	[ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', $publisher->connstr('postgres'), '-c',
+	sprintf q{DO $$ BEGIN FOR n IN 1..%d LOOP EXECUTE %s USING n; COMMIT; END LOOP; END $$}, $last,
+	literal(event_rows(1, first => 0) =~ s/generate_series.*/(VALUES (\$1)) AS v (n)/r) ]);
+subscribe('sub');
+ok($inserter->finish, 'rows were inserted meanwhile');
+$publisher->safe_psql('postgres', event_rows(1, first => ++$last));
+caught_up();
+is(value($subscriber, 'SELECT count(*) FROM stream_events'), $old_rows + 5 + $last, 'all of them are there');
+my @fired = map { s/^n=//r } @{ bodies() };
+is_deeply(\@fired, [ ($fired[0] // 0) .. $last ], '... and fired from some on, without a gap, once each, in their order');
+note("rows $fired[0] to $last fired");
 
 add_event($publisher, data => { n => $_ }) for 1 .. 3;
 caught_up();
