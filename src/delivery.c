@@ -1070,6 +1070,8 @@ take_turn(Delivery *delivery)
 
 	if (!hooks_are_current(&hook->user_id))
 		load_again(&hook->user_id);
+	if (hook->action)
+		schedule_limit_lane(schedule, &hook->lane, hook->action->concurrency);
 
 	if (!hook->enabled || hook->type != delivery->event->event.type)
 	{

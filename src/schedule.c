@@ -459,6 +459,19 @@ uproot_lane(ScheduleLane *lane)
 	lane->state = LANE_EMPTY;
 }
 
+void
+schedule_limit_lane(Schedule *schedule, ScheduleLane *lane, int concurrency)
+{
+	if (lane->concurrency == concurrency)
+		return;
+	lane->concurrency = concurrency;
+	if (lane->state == LANE_BUSY)
+	{
+		uproot_lane(lane);
+		open_lane(schedule, lane);
+	}
+}
+
 /* A lane with nothing ready or in flight belongs to nobody. */
 static void
 release_lane(ScheduleLane *lane)
@@ -571,7 +584,6 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	delivery->number = schedule->next_number++;
 	delivery->class = Min(class_of[order->type] + (order->again ? CLASS_AGAIN : 0), CLASSES - 1);
 	delivery->cost = 1 + Max((int) order->size - 1, 0) / COST_BYTES;
-	delivery->concurrency = order->strict ? 1 : order->concurrency;
 	delivery->allowance = order->allowance;
 	delivery->strict = order->strict;
 	delivery->keeps_place = false;
@@ -593,6 +605,8 @@ schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order
 	user->waiting++;
 	lane->waiting++;
 	schedule->waiting++;
+
+	schedule_limit_lane(schedule, lane, order->concurrency);
 
 	/* It may become the first one, or be what that has been waiting for. */
 	if (order->was_aside && lane->state != LANE_BUSY)
@@ -914,8 +928,10 @@ lane_is_full(const Schedule *schedule, const ScheduleLane *lane, const Scheduled
 {
 	int			limit = schedule->limits.per_user - schedule->limits.per_user / OTHER_HOOKS_SHARE;
 
-	if (delivery->concurrency > 0)
-		limit = Min(limit, delivery->concurrency);
+	if (lane->concurrency > 0)
+		limit = Min(limit, lane->concurrency);
+	if (delivery->strict)
+		limit = 1;
 	return lane->in_flight >= limit;
 }
 

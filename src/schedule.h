@@ -87,6 +87,7 @@ typedef struct ScheduleLane
 	dlist_head	line;
 	int			waiting;
 	int			in_flight;
+	int			concurrency;	/* requests under way at once; 0: the hook sets no limit */
 	pairingheap_node by_age;	/* with LANE_OPEN */
 	dlist_node	wait_link;		/* with LANE_BUSY and LANE_AT_GATE */
 
@@ -108,7 +109,6 @@ typedef struct Scheduled
 	int64		place;			/* in its lane */
 	int			class;
 	int			cost;
-	int			concurrency;
 	Allowance	allowance;
 	bool		strict;
 	bool		keeps_place;	/* while it is aside */
@@ -162,6 +162,12 @@ extern void schedule_set_limits(Schedule *schedule, ScheduleLimits limits);
  * too: time then stands still for as long as nobody has looked at the clock.)
  */
 extern void schedule_set_back(Schedule *schedule, int64 by);
+
+/*
+ * The hook's own limit of requests under way has changed, 0: none.  As it is
+ * now, it counts for all that wait, too; schedule_add() does this by itself.
+ */
+extern void schedule_limit_lane(Schedule *schedule, ScheduleLane *lane, int concurrency);
 
 /* A delivery that is ready: to its place, or the end of its lane. */
 extern void schedule_add(Schedule *schedule, Scheduled *delivery, const ScheduleOrder *order,

@@ -735,6 +735,19 @@ mail_connected(Request *request, CURLcode result)
 	mail_begin(request);
 }
 
+/*
+ * Has the server ended a connection that nobody uses, or said something that
+ * it was not asked for?  What an event told of may have been read since.
+ */
+static bool
+mail_is_over(const Request *request)
+{
+	char		c;
+	ssize_t		n = recv(request->mail_fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 /* Something has happened to a connection. */
 static void
 mail_ready(Request *request)
@@ -747,7 +760,8 @@ mail_ready(Request *request)
 			return;
 		}
 	}
-	mail_disconnect(request);	/* nobody uses it, and the server has closed it */
+	if (mail_is_over(request))
+		mail_disconnect(request);
 }
 
 static int64

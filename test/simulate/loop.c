@@ -122,7 +122,7 @@ add(Sim *sim, SimDelivery *delivery, bool was_aside)
 	delivery->host = hook->host;
 	delivery->destination = hook->destination;
 	delivery->strict = hook->strict;
-	delivery->concurrency = hook->strict ? 1 : hook->concurrency;
+	hook->limit = hook->concurrency;
 	schedule_add(sim->schedule, &delivery->scheduled, &order, clock_now(sim));
 	model_add(sim, delivery, was_aside);
 }
@@ -339,8 +339,12 @@ load_page(Sim *sim)
 static void
 start(Sim *sim, SimDelivery *delivery)
 {
+	SimHook    *hook = delivery->hook;
+
 	model_start(sim, delivery);
-	if (delivery->hook->paused)
+	hook->limit = hook->concurrency;
+	schedule_limit_lane(sim->schedule, &hook->lane, hook->limit);
+	if (hook->paused)
 	{
 		schedule_pause(sim->schedule, &delivery->scheduled);
 		model_pause(sim, delivery);
@@ -348,7 +352,7 @@ start(Sim *sim, SimDelivery *delivery)
 		put_aside(sim, delivery, DT_NOEND);
 		return;
 	}
-	if (clock_now(sim) > delivery->event_time + delivery->hook->policy.max_age ||
+	if (clock_now(sim) > delivery->event_time + hook->policy.max_age ||
 		(sim->chances.unsent > 0 && one_in(sim, 300)))
 	{
 		give_back(delivery);

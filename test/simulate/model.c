@@ -163,8 +163,9 @@ static bool
 has_its_fill(const Sim *sim, const SimDelivery *delivery)
 {
 	int			in_flight = delivery->hook->in_flight;
+	int			limit = delivery->strict ? 1 : delivery->hook->limit;
 
-	return (delivery->concurrency > 0 && in_flight >= delivery->concurrency) ||
+	return (limit > 0 && in_flight >= limit) ||
 		in_flight >= sim->limits.per_user - sim->limits.per_user / 4;
 }
 

@@ -146,6 +146,7 @@ typedef struct SimHook
 	SimHost    *host;
 	SimDestination *destination;
 	int			concurrency;
+	int			limit;			/* as the schedule was told last */
 	bool		strict;
 	bool		was_changed;	/* from strict to not, or back */
 	bool		disabled;
@@ -174,7 +175,6 @@ typedef struct SimDelivery
 	SimHost    *host;
 	SimDestination *destination;
 	bool		strict;
-	int			concurrency;
 	Size		size;
 	TimestampTz event_time;
 	TimestampTz taken;			/* the cooldown that it took … */

@@ -108,6 +108,18 @@ my @requests = $receiver->take;
 is(scalar @requests, 20, 'an edit while deliveries wait: all are sent');
 is(scalar(grep { $_->{path} eq '/ok/late' } @requests), 14, '... those that waited by the new hook');
 
+# So they do by its limit of requests under way at once.
+$node->safe_psql('postgres', sprintf q{UPDATE stream_hooks SET action_config = %s WHERE id = '%s'},
+	jsonb({ url => $receiver->url('/slow/1000') }), $waiting);
+$node->safe_psql('postgres', event_rows(20, type => 'raid', user => 4));
+wait_for_waiting();
+$node->safe_psql('postgres', sprintf q{UPDATE stream_hooks SET action_config = %s WHERE id = '%s'},
+	jsonb({ url => $receiver->url('/slow/100?one'), concurrency => 1 }), $waiting);
+wait_idle($node);
+my @times = map { $_->{t} } grep { $_->{path} eq '/slow/100?one' } $receiver->take;
+is(scalar @times, 14, 'a limit while deliveries wait: all are sent');
+is(scalar(grep { $times[$_] - $times[ $_ - 1 ] < 0.09 } 1 .. $#times), 0, '... one after another');
+
 # A change of the table makes everything be read again, too.
 $node->safe_psql('postgres', sprintf q{UPDATE stream_hooks SET action_config = %s WHERE id = '%s'},
 	jsonb({ url => $receiver->url('/slow/1000') }), $waiting);

@@ -87,7 +87,8 @@ my %answers = (
 
 	# What would like to be in a log
 	'control characters in the reason' => [ 'HTTP 500', first => "HTTP/1.1 500 \x1b[2J\x07\x08\x7f bad\tthing\r\nContent-Length: 0\r\n\r\n" ],
-	'a second line in the reason' => [ 'HTTP 500', first => "HTTP/1.1 500 Bad\rFATAL: all is lost\r\nContent-Length: 0\r\n\r\n" ],
+	# libcurl 8.23 wants no CR there.
+	'a second line in the reason' => [ qr/^(?:HTTP 500|answer is not HTTP)$/, first => "HTTP/1.1 500 Bad\rFATAL: all is lost\r\nContent-Length: 0\r\n\r\n" ],
 	'invalid UTF-8 in the reason' => [ 'HTTP 500', first => "HTTP/1.1 500 \xff\xfe\xc0\x80\xed\xa0\x80\r\nContent-Length: 0\r\n\r\n" ],
 	'no reason' => [ 'HTTP 500', first => "HTTP/1.1 500\r\nContent-Length: 0\r\n\r\n" ],
 	'a body of control characters' => [ 'HTTP 500', first => "HTTP/1.1 500 No\r\n\r\n\x1b[2J\0\xff\xfe" ],
