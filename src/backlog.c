@@ -951,11 +951,28 @@ table_blocks(Oid table)
 	return blocks;
 }
 
-/* Sessions append to the next table from now on, if that one is empty. */
+/* The next table that is empty; the current one when there is none. */
+static int
+next_empty(void)
+{
+	for (int i = 1; i < QUEUE_TABLES; i++)
+	{
+		int			next = (current + i) % QUEUE_TABLES;
+
+		if (table_blocks(queue_table(next)) == 0 && table_blocks(queue_ack_table(next)) == 0)
+			return next;
+	}
+	return current;
+}
+
+/*
+ * Sessions append to another table from now on, if one is empty.  A prepared
+ * transaction keeps one from being emptied; the other two then take turns.
+ */
 static void
 switch_current(bool now)
 {
-	int			next = (current + 1) % QUEUE_TABLES;
+	int			next;
 	BlockNumber blocks = table_blocks(queue_table(current));
 	TimestampTz time = GetCurrentTimestamp();
 
@@ -968,7 +985,8 @@ switch_current(bool now)
 		(int64) blocks * BLCKSZ < (int64) hooks_rotation_size * 1024 &&
 		!TimestampDifferenceExceeds(current_since, time, hooks_rotation_age * 1000))
 		return;
-	if (table_blocks(queue_table(next)) > 0 || table_blocks(queue_ack_table(next)) > 0)
+	next = next_empty();
+	if (next == current)
 		return;
 
 	current = next;
