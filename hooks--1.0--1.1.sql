@@ -459,6 +459,21 @@ COMMENT ON FUNCTION hooks.sync_is_member(name, regclass) IS
 	'is the table published: by itself, with its schema, or as all tables are?';
 REVOKE ALL ON FUNCTION hooks.sync_is_member(name, regclass) FROM PUBLIC;
 
+CREATE FUNCTION hooks.sync_generated(relation pg_catalog.regclass)
+	RETURNS TABLE (part pg_catalog.regclass, name pg_catalog.name, is_virtual pg_catalog.bool)
+	LANGUAGE sql STABLE ROWS 1
+	SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT s.part, a.attname, a.attgenerated = 'v'
+	FROM hooks.sync_parts(relation) AS s JOIN pg_attribute AS a ON a.attrelid = s.part
+	WHERE a.attgenerated <> '' AND NOT a.attisdropped AND current_setting('server_version_num')::int >= 180000
+	ORDER BY a.attgenerated = 's', s.part <> relation, s.part::text, a.attnum
+$$;
+COMMENT ON FUNCTION hooks.sync_generated(regclass) IS
+	'generated columns of a table and its partitions, for which PostgreSQL 18 and later refuse updates and deletes if the '
+	'replica identity is FULL and they are not published; virtual ones never are';
+REVOKE ALL ON FUNCTION hooks.sync_generated(regclass) FROM PUBLIC;
+
 CREATE FUNCTION hooks.publish(publication pg_catalog.name, hooks pg_catalog.bool DEFAULT true,
 							  logs pg_catalog.bool DEFAULT true)
 	RETURNS SETOF pg_catalog.text
@@ -469,6 +484,7 @@ DECLARE
 	wanted regclass[];
 	missing text;
 	is_partitioned bool;
+	has_generated bool;
 	obstacle record;
 	statement text;
 	statements text[];
@@ -505,6 +521,29 @@ BEGIN
 								obstacle.pubname, obstacle.relation);
 	END IF;
 
+	-- So it would with a generated column that a publication leaves out.
+	SELECT g.part AS relation, g.name, g.is_virtual, p.pubname INTO obstacle
+	FROM unnest(wanted) AS w (relation) CROSS JOIN LATERAL hooks.sync_generated(w.relation) AS g
+		LEFT JOIN pg_publication AS p ON NOT g.is_virtual AND p.pubname <> publication AND (p.pubupdate OR p.pubdelete)
+			AND to_jsonb(p) ->> 'pubgencols' = 'n'
+			AND (hooks.sync_is_member(p.pubname, g.part) OR hooks.sync_is_member(p.pubname, w.relation))
+	WHERE g.is_virtual OR p.pubname IS NOT NULL
+	ORDER BY g.is_virtual DESC, p.pubname
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'cannot set the replica identity of table "%" to FULL', obstacle.relation
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = CASE WHEN obstacle.is_virtual
+								THEN format('Its column "%s" is virtual, and the server would refuse to update and delete rows.',
+											obstacle.name)
+								ELSE format('Publication "%s" leaves out its generated column "%s", and the server would '
+											'refuse to update and delete rows.', obstacle.pubname, obstacle.name) END,
+				  HINT = CASE WHEN obstacle.is_virtual
+							  THEN 'Make it a stored one: GENERATED ALWAYS AS (...) STORED.'
+							  ELSE format('ALTER PUBLICATION %I SET (publish_generated_columns = stored);', obstacle.pubname) END;
+	END IF;
+	has_generated := EXISTS (SELECT FROM unnest(wanted) AS w (relation), LATERAL hooks.sync_generated(w.relation) AS g);
+
 	statements := ARRAY(SELECT format('ALTER TABLE %s REPLICA IDENTITY FULL', s.part)
 						FROM unnest(wanted) WITH ORDINALITY AS w (relation, n),
 							 LATERAL hooks.sync_parts(w.relation) WITH ORDINALITY AS s (part, is_full, n)
@@ -515,9 +554,16 @@ BEGIN
 	WHERE NOT hooks.sync_is_member(publication, w.relation);
 	IF NOT EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = publication) THEN
 		statements := statements || format('CREATE PUBLICATION %I FOR TABLE %s%s', publication, missing,
-			CASE WHEN is_partitioned THEN ' WITH (publish_via_partition_root = true)' END);
-	ELSIF missing IS NOT NULL THEN
-		statements := statements || format('ALTER PUBLICATION %I ADD TABLE %s', publication, missing);
+			' WITH (' || nullif(concat_ws(', ', CASE WHEN is_partitioned THEN 'publish_via_partition_root = true' END,
+										  CASE WHEN has_generated THEN 'publish_generated_columns = stored' END), '') || ')');
+	ELSE
+		IF has_generated AND EXISTS (SELECT FROM pg_publication AS p
+									 WHERE p.pubname = publication AND to_jsonb(p) ->> 'pubgencols' = 'n') THEN
+			statements := statements || format('ALTER PUBLICATION %I SET (publish_generated_columns = stored)', publication);
+		END IF;
+		IF missing IS NOT NULL THEN
+			statements := statements || format('ALTER PUBLICATION %I ADD TABLE %s', publication, missing);
+		END IF;
 	END IF;
 	FOREACH statement IN ARRAY statements LOOP
 		EXECUTE statement;
@@ -713,6 +759,17 @@ AS $$
 													  (SELECT count(*) FROM hooks.sync_parts(relation))) END,
 		   m.statements
 	FROM missing AS m
+	UNION ALL
+	SELECT format('generated columns of %s', relation), NOT g.is_virtual AND g.are_published,
+		   CASE WHEN g.is_virtual THEN format('"%s" is virtual; rows can be neither updated nor deleted', g.name)
+				WHEN g.are_published THEN 'are published'
+				ELSE 'are not published; rows can be neither updated nor deleted' END,
+		   CASE WHEN NOT g.is_virtual
+				THEN format('ALTER PUBLICATION %I SET (publish_generated_columns = stored)', publication) END
+	FROM (SELECT g.name, g.is_virtual, to_jsonb(p) ->> 'pubgencols' = 's' AS are_published
+		  FROM hooks.sync_generated(relation) AS g, pg_publication AS p
+		  WHERE p.pubname = publication AND hooks.sync_is_member(publication, relation)
+		  LIMIT 1) AS g
 	UNION ALL
 	SELECT format('primary key of %s', relation), k.columns IS NOT NULL, coalesce('on ' || k.columns, 'there is none'),
 		   format('ALTER TABLE %s ADD PRIMARY KEY (%s)', relation,
@@ -1008,7 +1065,15 @@ AS $$
 DECLARE
 	hooks_table CONSTANT regclass := hooks.cluster_table('hooks.hook_changed');
 	logs_table CONSTANT regclass := hooks.cluster_table('hooks.logs_changed');
+	generated CONSTANT name := (SELECT g.name FROM hooks.sync_generated(hooks_table) AS g LIMIT 1);
 BEGIN
+	IF generated IS NOT NULL THEN
+		RAISE EXCEPTION 'table "%" cannot be published to nodes', hooks_table
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = format('Its column "%s" is generated, and the server would refuse to update and delete rows.',
+								  generated),
+				  HINT = 'Have a trigger fill an ordinary column instead.';
+	END IF;
 	-- Row filters look at user_id, of old rows, too.
 	IF (SELECT relreplident <> 'f' FROM pg_class WHERE oid = hooks_table) THEN
 		EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', hooks_table);
