@@ -110,7 +110,7 @@ temporary_regress_yes = --temp-config=$(srcdir)/test/regress.conf --temp-instanc
 temporary_isolation_yes = --temp-config=$(srcdir)/test/isolation.conf --temp-instance=./tmp_check_iso
 is_temporary = $(if $(filter temporary,$(INSTANCE)),yes)
 
-REGRESS = setup adopt attach condition condition_language template template_language address validation signature look discord
+REGRESS = setup adopt attach nodes condition condition_language template template_language address validation signature look discord
 REGRESS_OPTS = $(temporary_regress_$(is_temporary)) --encoding=UTF8 --no-locale
 
 ISOLATION = commit_order savepoint repeatable_read prepared cache rotation
