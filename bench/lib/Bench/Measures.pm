@@ -32,6 +32,7 @@ my @measures = (
 	[ P14 => 'backtest of a hook on stored events', \&backtest ],
 	[ P15 => 'rendering of templates', \&rendering ],
 	[ P16 => 'a hub and a node', \&node ],
+	[ P17 => 'who is served, and how', \&executors ],
 );
 
 sub names { return map { $_->[0] } @measures }
@@ -1018,6 +1019,56 @@ sub node
 	my $error = $@;
 	$node->stop;
 	die $error unless $good;
+	return;
+}
+
+# ----------
+# P17
+# ----------
+
+sub executors
+{
+	my ($bench) = @_;
+	my $users = $bench->scale(100_000, 10_000);
+	my $events = $bench->scale(100_000, 10_000);
+	my $session;
+	my $timed = sub {
+		my ($label, $unit, $n, $sql) = @_;
+		my $from = time;
+
+		$session->value($sql);
+		$bench->add($label, $unit, (time - $from) / $n * ($unit eq 'us' ? 1e6 : 1e3));
+		return;
+	};
+
+	$bench->begin;
+	$session = $bench->session;
+	$bench->say("  $users users with 2 hooks each, $events events");
+	$bench->add_users($users);
+	$bench->add_hooks($users, qw(donation chat_message));
+	$bench->sending(1);
+	Bench::Load->run($bench->server, script => $bench->event_script($users), clients => 4, transactions => $events / 4, async => 1);
+	$bench->wait_idle;
+	$session->run('VACUUM ANALYZE');
+	$bench->interleave(
+		[
+			'presence',
+			sub {
+				$timed->('user_joined(), each of many in one statement', 'us', $users,
+					'SELECT count(hooks.user_joined(u)) FROM (SELECT DISTINCT user_id FROM stream_hooks) AS s (u)');
+			}
+		],
+		[
+			'executors',
+			sub {
+				for my $user (map { $bench->session_user($_) } 1 .. 20)
+				{
+					$timed->('hooks.executors of one user', 'ms', 1, "SELECT waiting FROM hooks.executors WHERE user_id = $user");
+				}
+				$timed->("hooks.executors of all", 'ms', 1, 'SELECT sum(waiting) FROM hooks.executors');
+			}
+		]);
+	$bench->results->note("$users users with 2 hooks each, who have joined; a log row of each, on average");
 	return;
 }
 
