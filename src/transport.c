@@ -48,6 +48,7 @@
 #include "settings.h"
 #include "transport.h"
 #include "url.h"
+#include "version.h"
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "hooks needs libcurl 7.87 or later"
@@ -807,7 +808,7 @@ set_fixed_options(Request *request)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, "hooks/1.0 (PostgreSQL)");
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "hooks/" HOOKS_VERSION " (PostgreSQL)");
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, request);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_prerequest);

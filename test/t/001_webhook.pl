@@ -86,7 +86,7 @@ like($headers->{'webhook-id'}, $uuid, 'webhook-id is a UUID of version 5');
 like($headers->{'webhook-timestamp'}, qr/^\d+$/, 'webhook-timestamp is a number');
 cmp_ok(abs($headers->{'webhook-timestamp'} - $request->{t}),
 	'<', 60, 'webhook-timestamp is the time of the attempt');
-like($headers->{'user-agent'}, qr/^hooks\//, 'User-Agent says who sends');
+is($headers->{'user-agent'}, 'hooks/' . value($node, 'SELECT hooks.library_version()') . ' (PostgreSQL)', 'User-Agent says who sends');
 is($headers->{'content-length'}, length $request->{body}, 'Content-Length');
 is_deeply(
 	[ grep { exists $headers->{$_} } qw(expect accept-encoding transfer-encoding cookie referer) ],
