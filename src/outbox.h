@@ -40,7 +40,10 @@ extern void outbox_tell(void);
 extern void outbox_put_test(const pg_uuid_t *id, const pg_uuid_t *hook, const pg_uuid_t *user,
 							const char *request);
 
-/* Has anybody taken the message?  Call outside transactions. */
+/*
+ * Has anybody taken the message?  Yes, if the table is locked, or gone.  Call
+ * outside transactions.
+ */
 extern bool outbox_was_taken(const pg_uuid_t *id);
 
 /* Delete what nobody may take any more.  Needs a transaction. */

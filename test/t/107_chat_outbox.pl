@@ -167,6 +167,20 @@ is_deeply(outcomes($event),
 	'... and so does what was taken');
 is(done($message->{id}, { twitch => 'delivered' }), 'f', '... of which nobody hears any more');
 is(value($node, 'SELECT count(*) FROM hooks.chat_outbox'), 0, '... nothing is left');
+
+# … while somebody has the outbox locked: nobody can tell whether it was taken.
+my $pid = worker_pid($node);
+my $locker = $node->background_psql('postgres', on_error_stop => 1);
+$event = send_as('Ann');
+wait_until(sub { value($node, 'SELECT count(*) FROM hooks.chat_outbox') == 1 }, 'a message');
+$locker->query_safe('BEGIN; LOCK TABLE hooks.chat_outbox');
+wait_until(sub { value($node, q{SELECT max(age) > interval '4 seconds' FROM (SELECT timezone('UTC', now()) - inserted_at AS age FROM stream_events WHERE id = '}
+	. $event . q{') AS e}) eq 't' }, 'it to be too old');
+$locker->query_safe('COMMIT');
+$locker->quit;
+wait_until(sub { @{ outcomes($event) } }, 'it to expire');
+like(outcomes($event)->[0], qr/^- 1 failure expired after 2 s/, 'a locked outbox: what is there expires');
+is(worker_pid($node), $pid, '... and the worker was there all the time');
 clear();
 
 # Cancelled; its hook disabled or deleted.
