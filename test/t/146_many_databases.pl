@@ -12,7 +12,7 @@ use Hooks::Load;
 use Hooks::Receiver;
 use Hooks::Test;
 
-my $databases = 60;
+my $databases = 200;
 
 # The logical replication launcher takes a place, our launcher another.
 my $node = hooks_node(
@@ -64,7 +64,7 @@ sub serve_all
 
 # All of them at once.
 my $begun = -s $node->logfile;
-serve_all('all at once', 3, 60, @all);
+serve_all('all at once', 3, $databases, @all);
 is_deeply([ grep { requests_of($_) != 3 } @all ], [], '... with what is theirs');
 
 # One of them has more to do than ever gets done, another one's requests hang.
@@ -72,8 +72,8 @@ my $load = Hooks::Load->start($node, $receiver, users => [ 11, 12 ], database =>
 add_hook($node, trigger => 'raid', url => $receiver->url('/hang'), database => 'many_2');
 $load->wait_for_more(100);
 $node->safe_psql('many_2', event_rows(1, type => 'raid')) for 1 .. 3;
-serve_all('beside a busy one', 1, 60, @all[ 2 .. 31 ]);
-serve_all('beside a busy one, again', 1, 60, @all[ 30 .. 59 ]);
+serve_all('beside a busy one', 1, $databases, @all[ 2 .. 31 ]);
+serve_all('beside a busy one, again', 1, $databases, @all[ 30 .. 59 ]);
 my $requests = $load->requests;
 $load->wait_for_more(100);
 my $count = $load->check('the busy one');
