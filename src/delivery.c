@@ -1070,8 +1070,6 @@ take_turn(Delivery *delivery)
 
 	if (!hooks_are_current(&hook->user_id))
 		load_again(&hook->user_id);
-	if (hook->action)
-		schedule_limit_lane(schedule, &hook->lane, hook->action->concurrency);
 
 	if (!hook->enabled || hook->type != delivery->event->event.type)
 	{
@@ -1087,10 +1085,16 @@ take_turn(Delivery *delivery)
 		}
 		give_back(delivery->hook, delivery->event, &delivery->kept);
 		release(delivery);
+		return;
 	}
-	else if (hook->mistake)
+	if (hook->mistake)
+	{
 		fail_unsent(delivery, hook->mistake);
-	else if (now > expires_at(delivery))
+		return;
+	}
+	schedule_limit_lane(schedule, &hook->lane, hook->action->concurrency);
+
+	if (now > expires_at(delivery))
 	{
 		/* That nobody has renewed a token, or sent it, says nothing of the hook. */
 		delivery->blameless = delivery->kept.why == ASIDE_ACCOUNT || delivery->kept.why == ASIDE_OUTBOX;

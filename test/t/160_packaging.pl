@@ -85,8 +85,7 @@ SKIP:
 {
 	skip 'script/bootstrap is not here', 2 unless -x "$root/script/bootstrap";
 	mkdir "$dir/no_headers";
-	append_to_file("$dir/pg_config", <<"END");
-#!/bin/sh
+	append_to_file("$dir/pg_config", "#!/bin/sh\n" . <<"END");
 [ "\$1" != --includedir-server ] || { echo '$dir/no_headers'; exit; }
 exec '$pg_config' "\$\@"
 END
