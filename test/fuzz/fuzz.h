@@ -42,7 +42,7 @@ extern void fuzz_chat(Slice input);
 extern void fuzz_chat_request(Slice input);
 
 /* Something that must not be: say what and abort. */
-extern void fuzz_fail(const char *format,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+extern _Noreturn void fuzz_fail(const char *format,...) pg_attribute_printf(1, 2);
 
 #define FUZZ_CHECK(condition) \
 	((condition) ? (void) 0 : fuzz_fail("%s:%d: not true: %s", __FILE__, __LINE__, #condition))

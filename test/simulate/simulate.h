@@ -292,7 +292,7 @@ extern void trace(const char *format, int64 a, int64 b, int64 c, int64 d, int64 
 #define TRACE4(format, a, b, c, d) trace(format, a, b, c, d, 0, 0)
 
 /* Something that must not be: say so and end the process. */
-extern void violation(const char *format,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+extern _Noreturn void violation(const char *format,...) pg_attribute_printf(1, 2);
 
 #define CHECK(condition, ...) ((condition) ? (void) 0 : violation(__VA_ARGS__))
 
