@@ -118,6 +118,7 @@ in_sync('hooks that were written');
 
 add_event($node, user => $_) for 1 .. 3;
 wait_until(sub { value($node, q{SELECT count(*) FROM hooks.delivery WHERE why = 'retry'}) == 1 }, 'a delivery that waits');
+wait_until(sub { value($node, "SELECT count(*) FROM stream_hook_logs WHERE hook_id = '$third'") == 1 }, 'the log of the third');
 $node->safe_psql('postgres', "SELECT hooks.pause(hook => '$third'); SELECT hooks.set_secret('" . user_uuid(1) . q{', 'key', 'hunter2')});
 wait_idle($node);
 in_sync('logs');
