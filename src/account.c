@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -215,6 +216,12 @@ account_look(const pg_uuid_t *hook, ChatAccount accounts[TARGETS])
 	}
 	SPI_finish();
 	return connected;
+}
+
+void
+account_lock(void)
+{
+	LockRelationOid(tables_machinery("chat_accounts"), AccessShareLock);
 }
 
 void

@@ -49,6 +49,9 @@ extern uint32 account_look(const pg_uuid_t *hook, ChatAccount accounts[TARGETS])
 /* The service takes the token no more that an account was read with; until it changes. */
 extern void account_is_stale(const pg_uuid_t *user, const char *platform, uint64 token_mark);
 
+/* Wait for the lock that account_list() would wait for.  Needs a transaction. */
+extern void account_lock(void);
+
 /*
  * Tell of all accounts of these users, a uuid[]; "target" counts in
  * target_names.  To be called in a transaction, within SPI.

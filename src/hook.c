@@ -54,7 +54,9 @@
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-static uint64 version = 1;
+/* Of users who are not known as a whole. */
+#define UNKNOWN_VERSION 0
+static uint64 version = UNKNOWN_VERSION + 1;
 static userhooks_hash *users_hash = NULL;
 static MemoryContext hooks_context = NULL;
 
@@ -392,7 +394,7 @@ row_user(SPITupleTable *rows, uint64 i)
 
 /* Replace what is known of a user by the rows from..below-1. */
 static void
-load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 from, uint64 below)
+load_user(const pg_uuid_t *user_id, SPITupleTable *rows, uint64 from, uint64 below)
 {
 	bool		found;
 	UserHooks  *user = userhooks_insert(users_hash, *user_id, &found);
@@ -401,16 +403,16 @@ load_user(const pg_uuid_t *user_id, uint64 as_of, SPITupleTable *rows, uint64 fr
 	if (found)
 		old = *user;
 	else
+	{
 		user->used_at = 0;
-	if (old.accounts)
-		pfree(old.accounts);
-	user->connected = 0;
-	user->accounts = NULL;
+		user->connected = 0;
+		user->accounts = NULL;
+	}
 	user->presence_known = user->joined = false;
 	for (int i = 0; i < old.nhooks; i++)
 		old.hooks[i]->enabled = old.hooks[i]->listed = false;
 
-	user->version = as_of;
+	user->version = UNKNOWN_VERSION;
 	user->nhooks = 0;
 	user->hooks = NULL;
 	if (below > from)
@@ -492,6 +494,27 @@ want_accounts(const pg_uuid_t *users, int nusers)
 	return false;
 }
 
+/* Find out which accounts they have.  What was known goes once the table is ours to read. */
+static void
+load_accounts(Datum argument, const pg_uuid_t *users, int nusers)
+{
+	bool		wanted = want_accounts(users, nusers);
+
+	if (wanted)
+		account_lock();
+	for (int i = 0; i < nusers; i++)
+	{
+		UserHooks  *user = hooks_of(&users[i]);
+
+		if (user->accounts)
+			pfree(user->accounts);
+		user->accounts = NULL;
+		user->connected = 0;
+	}
+	if (wanted)
+		account_list(argument, take_account);
+}
+
 static int
 compare_users(const void *a, const void *b)
 {
@@ -542,15 +565,18 @@ hooks_load(pg_uuid_t *users, int nusers)
 
 		while (next < nrows && memcmp(row_user(rows, next), &users[i], UUID_LEN) == 0)
 			next++;
-		load_user(&users[i], as_of, rows, from, next);
+		load_user(&users[i], rows, from, next);
 	}
 	Assert(next == nrows);
+	health_load(argument, hook_find);
 	if (hooks_require_presence)
 		load_presence(argument, users, nusers);
-	if (want_accounts(users, nusers))
-		account_list(argument, take_account);
-	health_load(argument, hook_find);
+	load_accounts(argument, users, nusers);
 	SPI_finish();
+
+	/* Whoever cannot get this far tries again, and goes by the accounts known before. */
+	for (int i = 0; i < nusers; i++)
+		hooks_of(&users[i])->version = as_of;
 }
 
 void

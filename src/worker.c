@@ -210,15 +210,18 @@ tell_listeners(void)
 	commit();
 }
 
-/* If it cannot be done now, what was known before counts. */
+/* While somebody has a table locked, what was known before counts. */
 static void
 renew_failing(void)
 {
 	HealthDue	due = {flushing.now, flushing.all_hooks};
 	ErrorData  *error = tables_try(health_renew, &due);
 
-	if (error != NULL)
-		FreeErrorData(error);
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	FreeErrorData(error);
 }
 
 /* All that has come of deliveries, in one transaction. */

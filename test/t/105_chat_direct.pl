@@ -326,6 +326,29 @@ my (undef, undef, $stderr) = $node->psql('postgres', q{SELECT hooks.set_secret(}
 like($stderr, qr/value of secret "x" is not valid/, 'a token holds no line');
 unlike($stderr, qr/b: c.*ERROR/s, '... and is not repeated');
 
+# While somebody has the accounts locked, nothing of a hook that has changed is
+# known by halves: one that is paused stays so, and no account is missing.
+clear();
+connect_account('kick');
+add_chat();
+my $paused = add_hook($node, url => $receiver->url('/ok/paused'));
+$node->safe_psql('postgres', "SELECT hooks.pause(hook => '$paused')");
+wait_outcomes(send_as('Ann'), 1);
+my $locker = $node->background_psql('postgres', on_error_stop => 1);
+my $waits = q{SELECT count(*) FROM pg_locks WHERE relation = 'hooks.chat_accounts'::regclass AND NOT granted};
+$locker->query_safe('BEGIN; LOCK TABLE hooks.chat_accounts');
+$node->safe_psql('postgres', q{UPDATE stream_hooks SET name = name || ', edited'});
+my $while_locked = send_as('Bob');
+wait_until(sub { value($node, $waits) == 1 }, 'the worker to wait for the lock');
+wait_until(sub { value($node, $waits) == 0 }, 'the worker to wait no longer');
+wait_until(sub { value($node, $waits) == 1 || @{ outcomes($while_locked) } }, 'the worker to try again');
+$locker->query_safe('COMMIT');
+$locker->quit;
+is_deeply(wait_outcomes($while_locked, 1), ['kick 1 success -'], 'accounts that were locked: the message is written');
+wait_idle($node);
+is(scalar(grep { $_->{path} eq '/ok/paused' } $receiver->requests), 0, '... and a hook that is paused is not performed');
+is(value($node, "SELECT count(*) FROM hooks.pending WHERE hook_id = '$paused' AND state = 'paused'"), 2, '... but waits');
+
 # What Twitch allows a writer, which it does not tell before it is too much.
 clear();
 connect_account('twitch');
