@@ -121,12 +121,13 @@ is(worker_pid($node), $pid, 'the worker goes on');
 
 # What is kept of hooks that are gone goes, too.
 my $gone = q{NOT EXISTS (SELECT FROM stream_hooks AS h WHERE h.id = k.hook_id)};
-wait_until(
-	sub {
-		value($node, "SELECT (SELECT count(*) FROM hooks.health AS k WHERE $gone) + (SELECT count(*) FROM hooks.delivery AS k WHERE next_at IS NOT NULL AND $gone)") == 0;
-	},
-	'what is kept of hooks that are gone to be forgotten', 30);
-pass('nothing is left of hooks that are gone');
+ok(
+	wait_until(
+		sub {
+			value($node, "SELECT (SELECT count(*) FROM hooks.health AS k WHERE $gone) + (SELECT count(*) FROM hooks.delivery AS k WHERE next_at IS NOT NULL AND $gone)") == 0;
+		},
+		'what is kept of hooks that are gone to be forgotten', 30),
+	'nothing is left of hooks that are gone');
 
 # Nothing is kept of what fails last, after the hook has gone, though no event
 # and no other attempt makes the worker look for it.
@@ -166,13 +167,14 @@ pass('nothing is left of hooks that are gone');
 	# What waits for no time is looked for by the next worker, if nothing else leads to it.
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 	$pid = wait_for_worker($node);
-	wait_until(
-		sub {
-			value($node, "SELECT (SELECT count(*) FROM hooks.paused AS k WHERE $gone) + (SELECT count(*) FROM hooks.health AS k WHERE $gone) "
-				  . "+ (SELECT count(*) FROM hooks.delivery AS k WHERE next_at IS NOT NULL AND $gone)") == 0;
-		},
-		'cooldowns, pauses and limits of hooks that are gone', 30);
-	pass('... and nothing is left behind');
+	ok(
+		wait_until(
+			sub {
+				value($node, "SELECT (SELECT count(*) FROM hooks.paused AS k WHERE $gone) + (SELECT count(*) FROM hooks.health AS k WHERE $gone) "
+					  . "+ (SELECT count(*) FROM hooks.delivery AS k WHERE next_at IS NOT NULL AND $gone)") == 0;
+			},
+			'cooldowns, pauses and limits of hooks that are gone', 30),
+		'... and nothing is left behind');
 }
 
 # Everything is deleted at random while it is at work.

@@ -77,7 +77,7 @@ for my $name (sort keys %closed)
 	wait_until(sub { requests_of($name) == $waiting }, 'what has waited');
 	add_event($node, database => $name);
 	wait_until(sub { requests_of($name) == $waiting + 1 }, 'an event');
-	pass("$open: what has waited and what is new is sent");
+	is(requests_of($name), $waiting + 1, "$open: what has waited and what is new is sent, once");
 }
 
 # What an interrupted DROP DATABASE leaves behind takes no connections either.
