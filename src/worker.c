@@ -210,18 +210,19 @@ tell_listeners(void)
 	commit();
 }
 
-/* While somebody has a table locked, what was known before counts. */
+/*
+ * Whatever keeps the hooks from being read, what was known before counts: that
+ * a request was made is written down all the same.  What is wrong with the
+ * table is said by whoever reads it for the next event.
+ */
 static void
 renew_failing(void)
 {
 	HealthDue	due = {flushing.now, flushing.all_hooks};
 	ErrorData  *error = tables_try(health_renew, &due);
 
-	if (error == NULL)
-		return;
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		ReThrowError(error);
-	FreeErrorData(error);
+	if (error != NULL)
+		FreeErrorData(error);
 }
 
 /* All that has come of deliveries, in one transaction. */
