@@ -84,11 +84,15 @@ OBJS = \
 	src/secret.o \
 	src/shared.o \
 	src/sign.o \
+	src/smtp.o \
+	src/sockets.o \
 	src/tables.o \
 	src/target.o \
 	src/template.o \
 	src/text.o \
 	src/transport.o \
+	src/transport_answer.o \
+	src/transport_mail.o \
 	src/trial.o \
 	src/trigger.o \
 	src/underway.o \

@@ -9,45 +9,28 @@
  * through libcurl.  Signals are blocked while libcurl runs, so that the
  * threads it starts for looking up names never receive one of ours.
  *
- * Sockets stay in the epoll set between the requests on a connection; one
- * that becomes ready without anybody waiting for it is taken out then.  That
- * saves two system calls per request (bench/run P1).
- *
  * The address guard sits where a socket is about to be opened, and again
  * where a request is about to be sent on a connection, reused ones included.
  * Every name, spelling and DNS answer ends there.
- *
- * A Request is never freed, only used again: a connection that outlives its
- * request still knows where to record what OpenSSL finds (certificate.h).
- *
- * E-mails go to the mail server of the settings, which the guard has nothing to
- * say about.  libcurl connects, secures and logs in; what follows is our own
- * (below "E-mail"), because libcurl waits for the answer to a message without
- * letting anything else go on.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/ilist.h"
 #include "portability/instr_time.h"
 
 #include "address.h"
-#include "answer.h"
-#include "certificate.h"
-#include "failure.h"
 #include "mail_server.h"
 #include "settings.h"
+#include "sockets.h"
 #include "transport.h"
-#include "url.h"
+#include "transport_request.h"
 #include "version.h"
 
 #if LIBCURL_VERSION_NUM < 0x075700
@@ -58,98 +41,18 @@
 #define HTTP2_SINCE 0x080100
 
 #define MAX_BODY_BYTES (64 * 1024)
-#define MAX_HEADER_BYTES (32 * 1024)
 #define MAX_CONNECTIONS 512
 #define KEPT_TEXT_BYTES (64 * 1024)	/* by a request that waits to be used again */
-#define EVENTS_AT_ONCE 64
-
-/* What an e-mail's request has beside others. */
-typedef struct MailState
-{
-	const char *sender;
-	const char *recipients[MAIL_MAX_RECIPIENTS];
-	int			nrecipients;
-	int			named;			/* recipients, to the server */
-	const char *content;		/* headers and body, up to the dot that ends it */
-	size_t		content_length;
-	const char *to_send;		/* what is to be sent of it or of "command" */
-	size_t		to_send_length;
-	char		command[512];
-	char		said[2048];		/* what the server has said so far of a line */
-	size_t		said_length;
-	int64		started_at;		/* microseconds of the monotonic clock */
-	MailStage	stage;
-	MailReply	reply;			/* to what it was told last */
-	bool		greeted;		/* the server has said something */
-	bool		starting_tls;	/* it was told STARTTLS last … */
-	bool		securing;		/* … and agreed */
-	bool		reused;			/* the connection, and nothing was said on it yet */
-	int			refused;		/* recipients */
-	MailReply	refusal;
-} MailState;
-
-typedef enum RequestKind
-{
-	REQUEST_HTTP,
-	REQUEST_MAIL,
-	REQUEST_KINDS
-} RequestKind;
-
-typedef struct Request
-{
-	RequestKind kind;
-	CURL	   *easy;
-	void	   *arg;
-	char	   *text;			/* headers and body, one after another */
-	size_t		text_size;
-	struct curl_slist headers[MESSAGE_MAX_HEADERS];
-	char		error[CURL_ERROR_SIZE];
-	AnswerHeaders headers_said;
-	CertificateFault fault;
-	size_t		header_bytes;
-	size_t		body_bytes;
-	char	   *body;			/* the answer's, as far as wanted; or NULL */
-	size_t		body_length;
-	bool		wants_body;
-	bool		trusted;		/* the address guard is not asked */
-	bool		refused;		/* the address guard said no */
-	bool		handshaking;	/* connected, and waiting for the other side's TLS */
-	bool		sent;			/* perhaps only in part */
-	bool		headers_too_large;
-	bool		body_cut;
-	MailState	mail;
-	int			fd;				/* that libcurl waited for last */
-	int			mail_fd;		/* of a connection that is logged in, -1: there is none */
-	bool		added;			/* its handle is libcurl's multi handle's */
-	int			timeout_ms;
-	int			settings;		/* which ones its handle was set up for */
-	dlist_node	link;			/* while it is under way */
-	struct Request *next;		/* in the list of free or of ended ones */
-	CURLcode	result;
-} Request;
-
-/* What epoll and we know of a descriptor. */
-typedef struct Descriptor
-{
-	uint32_t	wanted;			/* events that libcurl waits for */
-	uint32_t	registered;		/* … that epoll reports; 0: not in the set */
-	bool		opened_here;	/* a socket of ours, so we know when it is new */
-	struct Request *mail;		/* whose connection to the mail server this is */
-} Descriptor;
 
 static CURLM *multi = NULL;
-static int	epoll_fd = -1;
-static Descriptor *descriptors = NULL;
-static int	ndescriptors = 0;
 static int64 timer_at = -1;		/* microseconds of the monotonic clock, -1: none */
 static int	settings = 0;		/* counts their changes */
 static Request *free_requests[REQUEST_KINDS] = {NULL};
 static Request *ended_requests = NULL;
 static dlist_head requests = DLIST_STATIC_INIT(requests);
-static Request *mails = NULL;	/* on their way, once the connection is there */
 
-static int64
-monotonic_us(void)
+int64
+transport_clock_us(void)
 {
 	instr_time	now;
 
@@ -162,53 +65,18 @@ monotonic_us(void)
  * ----------
  */
 
-static Descriptor *
-descriptor(int fd)
-{
-	if (fd >= ndescriptors)
-	{
-		int			n = Max(fd + 1, Max(256, ndescriptors * 2));
-		Descriptor *larger = realloc(descriptors, sizeof(Descriptor) * n);
-
-		if (larger == NULL)
-			return NULL;
-		memset(larger + ndescriptors, 0, sizeof(Descriptor) * (n - ndescriptors));
-		descriptors = larger;
-		ndescriptors = n;
-	}
-	return &descriptors[fd];
-}
-
-/* Make epoll report what is wanted of the descriptor. */
-static void
-register_events(int fd, Descriptor *d)
-{
-	struct epoll_event event = {.events = d->wanted, .data.fd = fd};
-
-	if (d->registered == d->wanted)
-		return;
-	if (d->wanted == 0)
-		(void) epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	else if (d->registered == 0 || epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0)
-		(void) epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-	d->registered = d->wanted;
-}
-
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
-	Descriptor *d = descriptor(fd);
 	Request    *request = NULL;
-
-	if (d == NULL)
-		return -1;
+	uint32		events = 0;
 
 	/*
 	 * A socket is waited for to become writable until it is connected.  Newer
 	 * versions of libcurl have handles of their own, too, without a request.
 	 */
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, &request);
-	if (d->opened_here && what == CURL_POLL_IN && request != NULL)
+	if (what == CURL_POLL_IN && request != NULL && sockets_is_ours(fd))
 		request->handshaking = true;
 	if (what != CURL_POLL_REMOVE && request != NULL)
 		request->fd = fd;
@@ -216,28 +84,24 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 	switch (what)
 	{
 		case CURL_POLL_IN:
-			d->wanted = EPOLLIN;
+			events = EPOLLIN;
 			break;
 		case CURL_POLL_OUT:
-			d->wanted = EPOLLOUT;
+			events = EPOLLOUT;
 			break;
 		case CURL_POLL_INOUT:
-			d->wanted = EPOLLIN | EPOLLOUT;
+			events = EPOLLIN | EPOLLOUT;
 			break;
 		default:
-			d->wanted = 0;
-			if (d->opened_here)
-				return 0;		/* stays registered until it disturbs */
 			break;
 	}
-	register_events(fd, d);
-	return 0;
+	return sockets_wait_for(fd, events) ? 0 : -1;
 }
 
 static int
 on_timer(CURLM *m, long timeout_ms, void *arg)
 {
-	timer_at = timeout_ms < 0 ? -1 : monotonic_us() + timeout_ms * 1000;
+	timer_at = timeout_ms < 0 ? -1 : transport_clock_us() + timeout_ms * 1000;
 	return 0;
 }
 
@@ -245,7 +109,6 @@ static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	Request    *request = arg;
-	Descriptor *d;
 	int			fd;
 
 	/* With a proxy, this is the proxy's address, which the settings name, as they do a mail server. */
@@ -261,17 +124,11 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
 
-	/* A number used before: the kernel has forgotten the old socket. */
-	d = descriptor(fd);
-	if (d == NULL)
+	if (!sockets_opened(fd))
 	{
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
-	*d = (Descriptor)
-	{
-		.opened_here = true
-	};
 	return fd;
 }
 
@@ -308,7 +165,7 @@ on_header(char *line, size_t size, size_t n, void *arg)
 	size_t		length = size * n;
 
 	request->header_bytes += length;
-	if (request->header_bytes > MAX_HEADER_BYTES)
+	if (request->header_bytes > TRANSPORT_MAX_HEADER_BYTES)
 	{
 		request->headers_too_large = true;
 		return 0;
@@ -385,9 +242,8 @@ transport_init(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("could not set up libcurl")));
-	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	multi = curl_multi_init();
-	if (epoll_fd < 0 || multi == NULL)
+	if (!sockets_begin() || multi == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not set up the transport: %m")));
@@ -398,394 +254,6 @@ transport_init(void)
 	curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_MULTIPLEX);
 	address_own_load();
 	mail_server_load();
-}
-
-/* ----------
- * E-mail
- * ----------
- */
-
-/* What libcurl tells the server.  A login has no lines that look like these. */
-static void
-mail_command(MailState *mail, const char *line)
-{
-	mail->starting_tls = strncmp(line, "STARTTLS", 8) == 0;
-	if (strncmp(line, "AUTH ", 5) == 0)
-		mail->stage = MAIL_LOGIN;
-	mail->securing = false;
-	mail->reply.status = 0;
-}
-
-/* A line of a reply.  The last one of several has no hyphen behind its number. */
-static bool
-mail_reply(MailState *mail, const char *line)
-{
-	MailReply  *reply = &mail->reply;
-	char		class[2];
-	char		subject[4];
-	char		detail[4];
-	int			end;
-
-	mail->greeted = true;
-	if (strspn(line, "0123456789") != 3 || line[3] == '-')
-		return false;
-	reply->status = atoi(line);
-
-	/* Of the rest, only a code like "5.1.1" is for others to see. */
-	reply->enhanced[0] = '\0';
-	if (line[3] == ' ' &&
-		sscanf(line + 4, "%1[245].%3[0-9].%3[0-9]%n", class, subject, detail, &end) == 3 &&
-		class[0] == line[0] && strchr(" \r\n", line[4 + end]) != NULL)
-		snprintf(reply->enhanced, sizeof(reply->enhanced), "%s.%s.%s", class, subject, detail);
-
-	mail->securing = mail->starting_tls && reply->status == 220;
-	return true;
-}
-
-/* What libcurl and a mail server say to each other, up to the login; it holds passwords. */
-static int
-on_conversation(CURL *easy, curl_infotype type, char *data, size_t size, void *arg)
-{
-	Request    *request = arg;
-	char		line[64];
-	size_t		length = Min(size, sizeof(line) - 1);
-
-	if (type != CURLINFO_HEADER_OUT && type != CURLINFO_HEADER_IN)
-		return 0;
-	memcpy(line, data, length);
-	line[length] = '\0';
-	/* It closes the connection, and would wait for the answer to this for as long as that takes. */
-	if (type == CURLINFO_HEADER_OUT && strncmp(line, "QUIT", 4) == 0)
-		(void) shutdown(request->fd, SHUT_RD);
-	else if (type == CURLINFO_HEADER_OUT)
-		mail_command(&request->mail, line);
-	else
-		(void) mail_reply(&request->mail, line);
-	return 0;
-}
-
-static void
-set_fixed_mail_options(Request *request)
-{
-	CURL	   *easy = request->easy;
-
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
-	curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_conversation);
-	curl_easy_setopt(easy, CURLOPT_DEBUGDATA, request);
-	curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
-}
-
-/* TLS by STARTTLS, but where nothing leaves the machine. */
-static void
-set_configured_mail_options(Request *request)
-{
-	CURL	   *easy = request->easy;
-	UrlParts	parts;
-	Mistake		error;
-	const char *user;
-	const char *password;
-	bool		plain = url_check_mail_server(hooks_smtp_url, &parts, &error) &&
-		url_host_is_loopback(parts.host);
-
-	curl_easy_setopt(easy, CURLOPT_USE_SSL, plain ? (long) CURLUSESSL_NONE : (long) CURLUSESSL_ALL);
-	if (mail_server_login(&user, &password) && user != NULL)
-	{
-		curl_easy_setopt(easy, CURLOPT_USERNAME, user);
-		curl_easy_setopt(easy, CURLOPT_PASSWORD, password);
-	}
-}
-
-/* The mail is not on its way any more. */
-static void
-mail_leave(Request *request)
-{
-	Request   **place = &mails;
-
-	while (*place != NULL && *place != request)
-		place = &(*place)->next;
-	if (*place != NULL)
-		*place = request->next;
-}
-
-/* It has come to its end. */
-static void
-mail_ended(Request *request, CURLcode result)
-{
-	mail_leave(request);
-	request->result = result;
-	request->next = ended_requests;
-	ended_requests = request;
-}
-
-/* The connection is of no use any more; libcurl closes it without a word. */
-static void
-mail_disconnect(Request *request)
-{
-	Descriptor *d = request->mail_fd >= 0 ? descriptor(request->mail_fd) : NULL;
-
-	if (d != NULL)
-	{
-		d->wanted = 0;
-		register_events(request->mail_fd, d);
-		d->mail = NULL;
-	}
-	request->mail_fd = -1;
-	if (request->added)
-		curl_multi_remove_handle(multi, request->easy);
-	request->added = false;
-}
-
-static bool
-mail_connect(Request *request)
-{
-	request->mail.reused = false;
-	request->added = curl_multi_add_handle(multi, request->easy) == CURLM_OK;
-	return request->added;
-}
-
-static void
-mail_say(MailState *mail, MailStage stage, const char *verb, const char *address)
-{
-	snprintf(mail->command, sizeof(mail->command), "%s%s%s\r\n", verb, address ? address : "",
-			 address ? ">" : "");
-	mail->to_send = mail->command;
-	mail->to_send_length = strlen(mail->command);
-	mail->stage = stage;
-	mail->reply.status = 0;
-}
-
-/* The reply to a command is there; true when there is something to say to it. */
-static bool
-mail_continue(Request *request)
-{
-	MailState  *mail = &request->mail;
-	int			status = mail->reply.status;
-
-	if (mail->stage == MAIL_RECIPIENT && status >= 300)
-	{
-		/* Others may get it all the same; a refusal for now is worth more. */
-		if (mail->refused++ == 0 || (status < 500 && mail->refusal.status >= 500))
-			mail->refusal = mail->reply;
-	}
-	else if (status >= 400 || (mail->stage == MAIL_CONTENT && request->sent))
-		return false;
-
-	switch (mail->stage)
-	{
-		case MAIL_GREETING:
-		case MAIL_LOGIN:
-			mail_say(mail, MAIL_SENDER, "MAIL FROM:<", mail->sender);
-			return true;
-		case MAIL_SENDER:
-		case MAIL_RECIPIENT:
-			if (mail->named < mail->nrecipients)
-				mail_say(mail, MAIL_RECIPIENT, "RCPT TO:<", mail->recipients[mail->named++]);
-			else if (mail->refused < mail->nrecipients)
-				mail_say(mail, MAIL_CONTENT, "DATA", NULL);
-			else
-				return false;
-			return true;
-		case MAIL_CONTENT:
-			break;
-	}
-	if (status != 354)
-		return false;
-	mail->to_send = mail->content;
-	mail->to_send_length = mail->content_length;
-	mail->reply.status = 0;
-	request->sent = true;
-	return true;
-}
-
-/* Send what is to be sent; CURLE_AGAIN when that takes longer. */
-static CURLcode
-mail_send(Request *request)
-{
-	MailState  *mail = &request->mail;
-
-	while (mail->to_send_length > 0)
-	{
-		size_t		sent = 0;
-		CURLcode	result = curl_easy_send(request->easy, mail->to_send, mail->to_send_length, &sent);
-
-		if (result != CURLE_OK)
-			return result;
-		mail->to_send += sent;
-		mail->to_send_length -= sent;
-	}
-	return CURLE_OK;
-}
-
-/* Take what has come in up to the end of a reply; CURLE_AGAIN when there is more to come. */
-static CURLcode
-mail_receive(Request *request)
-{
-	MailState  *mail = &request->mail;
-
-	for (;;)
-	{
-		size_t		received = 0;
-		char	   *newline;
-		CURLcode	result;
-
-		mail->said[mail->said_length] = '\0';
-		while ((newline = strchr(mail->said, '\n')) != NULL)
-		{
-			bool		last = mail_reply(mail, mail->said);
-
-			mail->said_length -= newline + 1 - mail->said;
-			memmove(mail->said, newline + 1, mail->said_length + 1);
-			if (last)
-				return CURLE_OK;
-		}
-		if (mail->said_length == sizeof(mail->said) - 1)
-			return CURLE_WEIRD_SERVER_REPLY;
-		result = curl_easy_recv(request->easy, mail->said + mail->said_length,
-								sizeof(mail->said) - 1 - mail->said_length, &received);
-		if (result != CURLE_OK)
-			return result;
-		if (received == 0)
-			return CURLE_RECV_ERROR;
-		mail->said_length += received;
-	}
-}
-
-/* Go on with a mail, as far as that can be done without waiting. */
-static void
-mail_drive(Request *request)
-{
-	MailState  *mail = &request->mail;
-	Descriptor *d = descriptor(request->mail_fd);
-	CURLcode	result;
-
-	for (;;)
-	{
-		if ((result = mail_send(request)) != CURLE_OK || (result = mail_receive(request)) != CURLE_OK)
-			break;
-		mail->reused = false;
-		if (!mail_continue(request))
-		{
-			/* Who was refused had better begin anew. */
-			if (mail->reply.status >= 300)
-			{
-				size_t		sent;
-
-				(void) curl_easy_send(request->easy, "QUIT\r\n", 6, &sent);
-				mail_disconnect(request);
-			}
-			mail_ended(request, CURLE_OK);
-			return;
-		}
-	}
-	if (result == CURLE_AGAIN)
-	{
-		d->wanted = mail->to_send_length > 0 ? EPOLLOUT : EPOLLIN;
-		register_events(request->mail_fd, d);
-		return;
-	}
-
-	/* A connection that was not used for a while may have ended. */
-	mail_disconnect(request);
-	if (mail->reused)
-	{
-		mail_leave(request);
-		mail->stage = MAIL_GREETING;
-		mail->named = 0;
-		mail->to_send_length = mail->said_length = 0;
-		mail->greeted = false;
-		if (mail_connect(request))
-			return;
-	}
-	mail_ended(request, result);
-}
-
-/* A connection is there, and logged in. */
-static void
-mail_begin(Request *request)
-{
-	MailState  *mail = &request->mail;
-
-	request->next = mails;
-	mails = request;
-	mail->reply.status = 0;
-	(void) mail_continue(request);
-	mail_drive(request);
-}
-
-/* libcurl has connected, or not. */
-static void
-mail_connected(Request *request, CURLcode result)
-{
-	curl_socket_t fd = CURL_SOCKET_BAD;
-	Descriptor *d;
-
-	if (result == CURLE_OK)
-		curl_easy_getinfo(request->easy, CURLINFO_ACTIVESOCKET, &fd);
-	d = fd == CURL_SOCKET_BAD ? NULL : descriptor(fd);
-	if (d == NULL)
-	{
-		mail_disconnect(request);
-		mail_ended(request, result == CURLE_OK ? CURLE_OUT_OF_MEMORY : result);
-		return;
-	}
-	request->mail_fd = fd;
-	d->mail = request;
-	mail_begin(request);
-}
-
-/*
- * Has the server ended a connection that nobody uses, or said something that
- * it was not asked for?  What an event told of may have been read since.
- */
-static bool
-mail_is_over(const Request *request)
-{
-	char		c;
-	ssize_t		n = recv(request->mail_fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	return n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-}
-
-/* Something has happened to a connection. */
-static void
-mail_ready(Request *request)
-{
-	for (Request *mail = mails; mail != NULL; mail = mail->next)
-	{
-		if (mail == request)
-		{
-			mail_drive(request);
-			return;
-		}
-	}
-	if (mail_is_over(request))
-		mail_disconnect(request);
-}
-
-static int64
-mail_deadline(const Request *request)
-{
-	return request->mail.started_at + request->timeout_ms * INT64CONST(1000);
-}
-
-/* Mails that take too long. */
-static void
-mail_expire(void)
-{
-	int64		now = monotonic_us();
-	Request    *next;
-
-	for (Request *request = mails; request != NULL; request = next)
-	{
-		next = request->next;
-		if (mail_deadline(request) > now)
-			continue;
-		mail_disconnect(request);
-		mail_ended(request, CURLE_OPERATION_TIMEDOUT);
-	}
 }
 
 /* ----------
@@ -863,7 +331,7 @@ transport_reload(void)
 {
 	settings++;
 	for (Request *request = free_requests[REQUEST_MAIL]; request != NULL; request = request->next)
-		mail_disconnect(request);
+		transport_mail_disconnect(request);
 	address_own_load();
 	mail_server_load();
 }
@@ -871,13 +339,33 @@ transport_reload(void)
 int
 transport_fd(void)
 {
-	return epoll_fd;
+	return sockets_fd();
 }
 
 /* ----------
  * Requests
  * ----------
  */
+
+bool
+transport_add(Request *request)
+{
+	return curl_multi_add_handle(multi, request->easy) == CURLM_OK;
+}
+
+void
+transport_remove(Request *request)
+{
+	curl_multi_remove_handle(multi, request->easy);
+}
+
+void
+transport_ended(Request *request, CURLcode result)
+{
+	request->result = result;
+	request->next = ended_requests;
+	ended_requests = request;
+}
 
 /* A new one, or one that was used before. */
 static Request *
@@ -903,7 +391,7 @@ static void
 give_back(Request *request)
 {
 	if (request->kind == REQUEST_MAIL && request->settings != settings)
-		mail_disconnect(request);
+		transport_mail_disconnect(request);
 	if (request->text_size > KEPT_TEXT_BYTES)
 	{
 		free(request->text);
@@ -936,10 +424,7 @@ get_request(RequestKind kind)
 	if (kind == REQUEST_HTTP)
 		set_configured_http_options(request);
 	else
-	{
-		set_fixed_mail_options(request);
-		set_configured_mail_options(request);
-	}
+		transport_mail_set_up(request);
 	return request;
 }
 
@@ -1001,8 +486,6 @@ reset_request(Request *request, const Message *message, void *arg)
 	request->refused = request->headers_too_large = request->body_cut = false;
 	request->handshaking = request->sent = false;
 	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
-	memset(&request->mail, 0, sizeof(request->mail));
-	request->mail.started_at = monotonic_us();
 	request->fd = -1;
 }
 
@@ -1011,7 +494,7 @@ static bool
 copy_mail(Request *request, const Message *message)
 {
 	const Mail *mail = message->mail;
-	MailState  *state = &request->mail;
+	Smtp	   *state = &request->smtp;
 	size_t		size = strlen(mail->sender) + 1 + message->body_length + strlen("\r\n.\r\n") + 1;
 	char	   *place;
 
@@ -1070,15 +553,10 @@ start_mail(const Message *message, void *arg)
 	curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms);
 	if (!copy_mail(request, message) ||
 		curl_easy_setopt(request->easy, CURLOPT_URL, message->url) != CURLE_OK ||
-		(request->mail_fd < 0 && !mail_connect(request)))
+		!transport_mail_start(request))
 	{
 		give_back(request);
 		out_of_memory();
-	}
-	if (request->mail_fd >= 0)
-	{
-		request->mail.reused = request->mail.greeted = true;
-		mail_begin(request);
 	}
 	return NULL;
 }
@@ -1105,7 +583,7 @@ start_http(const Message *message, void *arg)
 		curl_easy_setopt(easy, CURLOPT_URL, message->url) != CURLE_OK ||
 		curl_easy_setopt(easy, CURLOPT_HTTPHEADER,
 						 message->nheaders ? request->headers : NULL) != CURLE_OK ||
-		curl_multi_add_handle(multi, easy) != CURLM_OK)
+		!transport_add(request))
 	{
 		give_back(request);
 		out_of_memory();
@@ -1123,16 +601,15 @@ transport_start(const Message *message, void *arg)
 long
 transport_timeout(void)
 {
-	int64		at = timer_at;
+	int64		mail_at = transport_mail_deadline();
+	int64		at = timer_at < 0 || mail_at < 0 ? Max(timer_at, mail_at) : Min(timer_at, mail_at);
 	int64		left;
 
 	if (ended_requests != NULL)
 		return 0;
-	for (const Request *mail = mails; mail != NULL; mail = mail->next)
-		at = at < 0 ? mail_deadline(mail) : Min(at, mail_deadline(mail));
 	if (at < 0)
 		return -1;
-	left = at - monotonic_us();
+	left = at - transport_clock_us();
 	return left <= 0 ? 0 : (long) ((left + 999) / 1000);
 }
 
@@ -1156,7 +633,7 @@ act(int fd, int events)
 int
 transport_drive(void)
 {
-	struct epoll_event events[EVENTS_AT_ONCE];
+	struct epoll_event events[SOCKETS_AT_ONCE];
 	sigset_t	all;
 	sigset_t	previous;
 	bool		sound = true;
@@ -1167,24 +644,24 @@ transport_drive(void)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &previous);
 
-	if (timer_at >= 0 && timer_at <= monotonic_us())
+	if (timer_at >= 0 && timer_at <= transport_clock_us())
 	{
 		timer_at = -1;
 		sound = act(CURL_SOCKET_TIMEOUT, 0);
 	}
 
-	n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
+	n = sockets_ready(events);
 	for (int i = 0; i < n; i++)
 	{
 		int			fd = events[i].data.fd;
-		Descriptor *d = &descriptors[fd];
+		Request    *mail = sockets_owner(fd);
 
-		if (d->mail != NULL)
-			mail_ready(d->mail);
-		else if (d->wanted == 0)
-			register_events(fd, d); /* nobody waits for it: take it out */
-		else
+		if (mail != NULL)
+			transport_mail_ready(mail);
+		else if (sockets_is_waited_for(fd))
 			sound = act(fd, ready_flags(events[i].events)) && sound;
+		else
+			sockets_forget(fd);
 	}
 
 	while ((ended = curl_multi_info_read(multi, &queued)) != NULL)
@@ -1196,17 +673,15 @@ transport_drive(void)
 		curl_easy_getinfo(ended->easy_handle, CURLINFO_PRIVATE, &request);
 		if (request->kind == REQUEST_MAIL)
 		{
-			mail_connected(request, ended->data.result);
+			transport_mail_connected(request, ended->data.result);
 			continue;
 		}
-		request->result = ended->data.result;
-		curl_multi_remove_handle(multi, request->easy);
+		transport_remove(request);
 		dlist_delete(&request->link);
-		request->next = ended_requests;
-		ended_requests = request;
+		transport_ended(request, ended->data.result);
 	}
 
-	mail_expire();
+	transport_mail_expire();
 	pthread_sigmask(SIG_SETMASK, &previous, NULL);
 	if (!sound)
 		ereport(ERROR,
@@ -1214,199 +689,6 @@ transport_drive(void)
 				 errmsg("out of memory"),
 				 errdetail("Failed while requests were under way.")));
 	return n;
-}
-
-/* ----------
- * Answers
- * ----------
- */
-
-static curl_off_t
-time_of(CURL *easy, CURLINFO info)
-{
-	curl_off_t	us = 0;
-
-	curl_easy_getinfo(easy, info, &us);
-	return us;
-}
-
-static int64
-duration_of(const Request *request)
-{
-	if (request->kind == REQUEST_MAIL)
-		return monotonic_us() - request->mail.started_at;
-	return time_of(request->easy, CURLINFO_TOTAL_TIME_T);
-}
-
-/* What an e-mail that ran out of time was waiting for. */
-static const char *
-mail_waiting_for(const Request *request)
-{
-	bool		connected = time_of(request->easy, CURLINFO_CONNECT_TIME_T) > 0;
-	bool		secure = strncmp(hooks_smtp_url, "smtps:", 6) == 0;
-
-	if (request->sent)
-		return "waiting for the mail server to take the message";
-	if (request->mail.securing ||
-		(connected && secure && time_of(request->easy, CURLINFO_APPCONNECT_TIME_T) == 0))
-		return "during the TLS handshake";
-	if (request->mail.greeted)
-		return "waiting for the mail server's answer";
-	return "waiting for the mail server's greeting";
-}
-
-/* What a request that ran out of time was waiting for. */
-static const char *
-waiting_for(const Request *request)
-{
-	if (request->kind == REQUEST_MAIL && (request->mail.greeted || request->handshaking))
-		return mail_waiting_for(request);
-	if (request->header_bytes > 0)
-		return "while the answer was coming in";
-	if (request->sent)
-		return "waiting for the first byte of the answer";
-	/* libcurl waits for the resolver on a descriptor that may have been a connection's. */
-	if (time_of(request->easy, CURLINFO_NAMELOOKUP_TIME_T) == 0)
-		return "while looking up the host name";
-	return request->handshaking ? "during the TLS handshake" : "while connecting";
-}
-
-/* How long it could take as far as it came; libcurl may notice a little later. */
-static double
-allowed_seconds(const Request *request)
-{
-	bool		connecting = request->kind == REQUEST_HTTP && !request->sent;
-
-	return (connecting ? Min(request->timeout_ms, hooks_connect_timeout) : request->timeout_ms) / 1e3;
-}
-
-/* libcurl gives up on lines of more than 100 kB, and says so in other words. */
-static bool
-header_line_too_long(const Request *request)
-{
-	if (request->kind != REQUEST_HTTP || !request->sent)
-		return false;
-#if LIBCURL_VERSION_NUM >= 0x080600
-	if (request->result == CURLE_TOO_LARGE)
-		return true;			/* in trailers, too */
-#endif
-	return request->result == CURLE_OUT_OF_MEMORY && request->body_bytes == 0;
-}
-
-static void
-explain_failure(Request *request, Answer *answer)
-{
-	long		os_error = 0;
-	Failure		failure = {
-		.result = request->result,
-		.detail = request->error,
-		.seconds = duration_of(request) / 1e6,
-		.stage = waiting_for(request),
-		.mail = request->kind == REQUEST_MAIL,
-		.fault = &request->fault
-	};
-
-	if (request->headers_too_large || header_line_too_long(request))
-	{
-		snprintf(answer->reason, sizeof(answer->reason),
-				 "headers of the answer are larger than %d bytes", MAX_HEADER_BYTES);
-		return;
-	}
-	failure.seconds = Min(failure.seconds, allowed_seconds(request));
-	curl_easy_getinfo(request->easy, CURLINFO_OS_ERRNO, &os_error);
-	failure.os_error = (int) os_error;
-	failure_explain(&failure, answer->reason, sizeof(answer->reason));
-}
-
-/* There is an HTTP status, and with it what the answer said. */
-static void
-make_status_answer(Request *request, Answer *answer)
-{
-	const AnswerHeaders *said = &request->headers_said;
-	long		status = 0;
-
-	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-	answer->kind = ANSWER_STATUS;
-	answer->status = (int) status;
-	if (said->location[0])
-	{
-		char	   *host = url_host(said->location);
-
-		strlcpy(answer->location, host ? host : "the same host", sizeof(answer->location));
-	}
-	answer->retry_after_ms = said->retry_after_ms;
-	answer->rate_remaining = said->rate_remaining;
-	answer->rate_reset_ms = said->rate_reset_ms;
-	answer->rate_bucket = said->rate_bucket;
-	answer->rate_scope = said->rate_scope;
-	answer->wish = said->wish;
-	answer->body = request->body;
-	answer->body_length = request->body_length;
-}
-
-/* Has a mail server taken the message, or said that it does not? */
-static bool
-mail_has_status(const Request *request)
-{
-	if (request->result == CURLE_OK)
-		return true;
-	if (request->result == CURLE_OPERATION_TIMEDOUT || request->mail.reply.status < 400)
-		return false;
-	return request->result != CURLE_USE_SSL_FAILED || request->mail.reply.status < 500;
-}
-
-static void
-make_mail_answer(Request *request, Answer *answer)
-{
-	answer->kind = ANSWER_STATUS;
-	answer->stage = request->mail.stage;
-	answer->reply = request->mail.reply;
-	answer->status = answer->reply.status;
-	answer->refused = request->mail.refused;
-	answer->refusal = request->mail.refusal;
-}
-
-static AnswerKind
-failure_kind(const Request *request)
-{
-	if (request->sent)
-		return ANSWER_UNKNOWN;
-	if (request->result == CURLE_PEER_FAILED_VERIFICATION || request->result == CURLE_USE_SSL_FAILED)
-		return ANSWER_UNTRUSTED;
-	return ANSWER_UNREACHED;
-}
-
-static void
-make_answer(Request *request, Answer *answer)
-{
-	*answer = (Answer)
-	{
-		.duration_us = duration_of(request),
-		.retry_after_ms = -1,
-		.rate_remaining = -1,
-		.rate_reset_ms = -1
-	};
-
-	if (request->kind == REQUEST_MAIL ? mail_has_status(request)
-		: request->result == CURLE_OK || request->body_cut)
-	{
-		if (request->kind == REQUEST_MAIL)
-			make_mail_answer(request, answer);
-		else
-			make_status_answer(request, answer);
-	}
-	else if (request->refused)
-	{
-		/* The same for every address and port, so that nothing can be learnt. */
-		answer->kind = ANSWER_REFUSED;
-		answer->duration_us = 0;
-		strlcpy(answer->reason, "address is not allowed", sizeof(answer->reason));
-	}
-	else
-	{
-		answer->kind = failure_kind(request);
-		explain_failure(request, answer);
-	}
 }
 
 bool
@@ -1417,7 +699,7 @@ transport_take(Answer *answer, void **arg)
 	if (request == NULL)
 		return false;
 	ended_requests = request->next;
-	make_answer(request, answer);
+	transport_make_answer(request, answer);
 	*arg = request->arg;
 	give_back(request);
 	return true;
@@ -1435,11 +717,10 @@ transport_end(void)
 	{
 		Request    *request = dlist_container(Request, link, dlist_pop_head_node(&requests));
 
-		curl_multi_remove_handle(multi, request->easy);
+		transport_remove(request);
 		give_back(request);
 	}
-	while (mails != NULL)
-		mail_ended(mails, CURLE_ABORTED_BY_CALLBACK);
+	transport_mail_abort();
 	settings++;					/* so that no mail's connection outlives this */
 	while (ended_requests != NULL)
 	{
@@ -1449,12 +730,10 @@ transport_end(void)
 		give_back(request);
 	}
 	for (Request *mail = free_requests[REQUEST_MAIL]; mail != NULL; mail = mail->next)
-		mail_disconnect(mail);
+		transport_mail_disconnect(mail);
 	curl_multi_cleanup(multi);
 	multi = NULL;
-	close(epoll_fd);
-	epoll_fd = -1;
+	sockets_end();
 	timer_at = -1;
-	memset(descriptors, 0, sizeof(Descriptor) * ndescriptors);
 	pthread_sigmask(SIG_SETMASK, &previous, NULL);
 }

@@ -36,6 +36,7 @@ extern void fuzz_text(Slice input);
 extern void fuzz_webhook(Slice input);
 extern void fuzz_discord(Slice input);
 extern void fuzz_mail(Slice input);
+extern void fuzz_smtp(Slice input);
 extern void fuzz_address(Slice input);
 extern void fuzz_answer(Slice input);
 extern void fuzz_chat(Slice input);

@@ -70,6 +70,7 @@ static const FuzzTarget targets[] = {
 	{"webhook", fuzz_webhook},
 	{"discord", fuzz_discord},
 	{"mail", fuzz_mail},
+	{"smtp", fuzz_smtp},
 	{"address", fuzz_address},
 	{"answer", fuzz_answer},
 	{"chat", fuzz_chat},

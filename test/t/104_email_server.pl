@@ -150,6 +150,22 @@ is_deeply(outcome({ END => [ '554 5.7.1 spam', 'ok' ] }, retry_on => [554]),
 is_deeply(outcome({ END => ['451 4.7.1 greylisted'] }, max_attempts => 2),
 	[ map { "$_ failure 451 SMTP 451 4.7.1 (refused by policy): $stage{END}" } 1, 2 ], 'attempts come to an end');
 
+# Replies to something else.
+is_deeply(
+	outcome({ DATA => [ '250 2.0.0 taken', 'ok' ] }),
+	[ '1 failure - answer is not SMTP', '2 success 250 -' ],
+	'a message that is said to be taken before it was sent is sent');
+foreach my $command (qw(MAIL RCPT END))
+{
+	is_deeply(
+		outcome({ $command => [ '354 go on', 'ok' ] }),
+		[ '1 failure - answer is not SMTP', '2 success 250 -' ], "$command: 354 makes no sense");
+}
+is_deeply(
+	outcome({ MAIL => [ '999 x', 'ok' ] }),
+	[ '1 failure - answer is not SMTP', '2 success 250 -' ], 'nor does what is no reply');
+is(health(), 0, '... and nothing is held against the hook');
+
 # Connections that break.
 foreach my $what (qw(close reset))
 {
