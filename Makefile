@@ -41,6 +41,7 @@ OBJS = \
 	src/dispatch.o \
 	src/drop.o \
 	src/event.o \
+	src/executor.o \
 	src/expression.o \
 	src/failure.o \
 	src/field.o \

@@ -138,7 +138,6 @@ COMMENT ON FUNCTION hooks.last_result(uuid) IS
 	'the last row of the log of this user, as the caller may see it; the view hooks.executors asks for it';
 GRANT EXECUTE ON FUNCTION hooks.last_result(uuid) TO PUBLIC;
 
--- Asked for one user, it reads what belongs to that one.
 CREATE OR REPLACE VIEW hooks.executors WITH (security_barrier) AS
 SELECT h.user_id, h.hooks, coalesce(d.n, 0) OPERATOR(pg_catalog.+) coalesce(q.n, 0) AS waiting,
 	   coalesce(u.requests, 0) AS in_flight, p.paused, l.at AS last_event_at, l.status AS last_status, l.error AS last_error,
@@ -157,6 +156,13 @@ FROM (SELECT v.user_id, pg_catalog.count(*) FILTER (WHERE v.enabled) AS hooks
 COMMENT ON COLUMN hooks.executors.joined_at IS 'when hooks.user_joined() was called for them last; null: never';
 COMMENT ON COLUMN hooks.executors.left_at IS 'when they left; null: they have not left since';
 DROP FUNCTION hooks.last_results(uuid[]);
+
+CREATE FUNCTION hooks.executor(user_id pg_catalog.uuid)
+	RETURNS SETOF hooks.executors
+	LANGUAGE c STABLE STRICT ROWS 1 AS 'MODULE_PATHNAME', 'hooks_executor';
+COMMENT ON FUNCTION hooks.executor(uuid) IS
+	'this user''s row of hooks.executors, without looking at all others; GRANT EXECUTE to the application''s role';
+REVOKE ALL ON FUNCTION hooks.executor(uuid) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION hooks.explain(event pg_catalog.uuid)
 	RETURNS TABLE (hook_id pg_catalog.uuid, hook_name pg_catalog.text, verdict pg_catalog.text,

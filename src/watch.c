@@ -2,8 +2,7 @@
  *
  * watch.c
  *		SQL functions behind the views that show what is in shared memory:
- *		hooks.stat, hooks.latency, hooks.workers, hooks.hook_stats, and the
- *		requests under way and the last results in hooks.executors.
+ *		hooks.stat, hooks.latency, hooks.workers and hooks.hook_stats.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +14,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/timestamp.h"
@@ -25,15 +23,11 @@
 #include "hook_stats.h"
 #include "settings.h"
 #include "shared.h"
-#include "tables.h"
-#include "underway.h"
 
 PG_FUNCTION_INFO_V1(hooks_stat_values);
 PG_FUNCTION_INFO_V1(hooks_latency_values);
 PG_FUNCTION_INFO_V1(hooks_worker_rows);
 PG_FUNCTION_INFO_V1(hooks_hook_stats_rows);
-PG_FUNCTION_INFO_V1(hooks_under_way);
-PG_FUNCTION_INFO_V1(hooks_last_result);
 
 /* hooks.stat_values(): the counters of this database, one row each. */
 Datum
@@ -54,77 +48,6 @@ hooks_stat_values(PG_FUNCTION_ARGS)
 		values[1] = Int64GetDatum(slot ? (int64) pg_atomic_read_u64(&slot->stats[i]) : 0);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
-	return (Datum) 0;
-}
-
-/* Users with requests under way, as arrays to be. */
-typedef struct UnderWay
-{
-	int			n;
-	int			allocated;
-	Datum	   *users;
-	Datum	   *requests;
-} UnderWay;
-
-static void
-add_user(void *arg, const pg_uuid_t *user, int n)
-{
-	UnderWay   *list = arg;
-	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
-
-	if (list->n == list->allocated)
-	{
-		list->allocated = list->allocated ? list->allocated * 2 : 64;
-		list->users = list->users ? repalloc(list->users, sizeof(Datum) * list->allocated)
-			: palloc(sizeof(Datum) * list->allocated);
-		list->requests = list->requests ? repalloc(list->requests, sizeof(Datum) * list->allocated)
-			: palloc(sizeof(Datum) * list->allocated);
-	}
-	*copy = *user;
-	list->users[list->n] = UUIDPGetDatum(copy);
-	list->requests[list->n++] = Int32GetDatum(n);
-}
-
-/*
- * hooks.under_way(): users of this database who have requests under way, and
- * how many; only those who have a hook that the caller may see.
- */
-Datum
-hooks_under_way(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	UnderWay	list = {0};
-	Oid			types[] = {UUIDARRAYOID, INT4ARRAYOID};
-	Datum		arguments[2];
-
-	InitMaterializedSRF(fcinfo, 0);
-	underway_each(add_user, &list);
-	if (list.n == 0)
-		return (Datum) 0;
-
-	arguments[0] = PointerGetDatum(construct_array(list.users, list.n, UUIDOID, UUID_LEN, false,
-												   TYPALIGN_CHAR));
-	arguments[1] = PointerGetDatum(construct_array(list.requests, list.n, INT4OID, 4, true,
-												   TYPALIGN_INT));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	if (SPI_execute_with_args("SELECT u.id, u.n FROM ROWS FROM (pg_catalog.unnest($1),"
-							  " pg_catalog.unnest($2)) AS u (id, n)"
-							  " WHERE u.id OPERATOR(pg_catalog.=) ANY"
-							  " (ARRAY(SELECT h.user_id FROM hooks.visible_hooks() AS h))",
-							  lengthof(types), types, arguments, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not look for users");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		values[2];
-		bool		nulls[2];
-
-		for (int column = 0; column < 2; column++)
-			values[column] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, column + 1,
-										   &nulls[column]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	SPI_finish();
 	return (Datum) 0;
 }
 
@@ -265,82 +188,4 @@ hooks_hook_stats_rows(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	return (Datum) 0;
-}
-
-/* What hooks.last_result() keeps for as long as a query calls it. */
-typedef struct LastResult
-{
-	TupleDesc	desc;
-	SPIPlanPtr	plan;			/* NULL: there is no log */
-} LastResult;
-
-/* The question for a user's last row of the log, for the table that is the log now. */
-static SPIPlanPtr
-last_result_plan(void)
-{
-	static Oid	table = InvalidOid;
-	static SPIPlanPtr plan = NULL;
-	Oid			now = tables_logs();
-	Oid			uuid = UUIDOID;
-
-	if (plan != NULL && table == now)
-		return plan;
-	if (plan != NULL)
-		SPI_freeplan(plan);
-	plan = NULL;
-	table = now;
-	if (!OidIsValid(table))
-		return NULL;
-	plan = SPI_prepare(psprintf("SELECT %s, status::pg_catalog.text, error_message::pg_catalog.text FROM %s"
-								" WHERE user_id OPERATOR(pg_catalog.=) $1 ORDER BY inserted_at DESC LIMIT 1",
-								tables_time_as_timestamptz(table, "executed_at"), tables_name(table)),
-					   1, &uuid);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
-	return plan;
-}
-
-static LastResult *
-last_result_begin(FunctionCallInfo fcinfo)
-{
-	MemoryContext previous = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-	LastResult *kept = palloc0(sizeof(LastResult));
-
-	if (get_call_result_type(fcinfo, NULL, &kept->desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	kept->desc = BlessTupleDesc(kept->desc);
-	MemoryContextSwitchTo(previous);
-	kept->plan = last_result_plan();
-	fcinfo->flinfo->fn_extra = kept;
-	return kept;
-}
-
-/*
- * hooks.last_result(user_id): the user's last row of the log, as the caller may
- * see it: when, status, error; all null when there is none.
- */
-Datum
-hooks_last_result(PG_FUNCTION_ARGS)
-{
-	LastResult *kept;
-	HeapTuple	result;
-	Datum		user = PG_GETARG_DATUM(0);
-	Datum		values[3] = {0};
-	bool		nulls[3] = {true, true, true};
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	kept = fcinfo->flinfo->fn_extra;
-	if (kept == NULL)
-		kept = last_result_begin(fcinfo);
-	if (kept->plan != NULL && SPI_execute_plan(kept->plan, &user, NULL, true, 1) == SPI_OK_SELECT &&
-		SPI_processed == 1)
-	{
-		for (int i = 0; i < 3; i++)
-			values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &nulls[i]);
-	}
-	result = SPI_copytuple(heap_form_tuple(kept->desc, values, nulls));
-	SPI_finish();
-	PG_RETURN_DATUM(HeapTupleGetDatum(result));
 }

@@ -29,7 +29,22 @@ sub executor
 	return $executor && [ @$executor{qw(hooks waiting in_flight paused last_status last_error)} ];
 }
 
+# Whoever asks for one user gets the same.
+sub check_one_by_one
+{
+	my $rows = executors();
+
+	foreach my $user (map { user_uuid($_) } 1 .. 4)
+	{
+		my @row = rows($node, 'SELECT * FROM hooks.executor(' . literal($user) . ')');
+
+		is_deeply(\@row, [ $rows->{$user} // () ], 'hooks.executor() and hooks.executors say the same of ' . $user);
+	}
+	return;
+}
+
 is_deeply(executors(), {}, 'users without hooks have no row');
+check_one_by_one();
 
 my $first = add_hook($node, user => 1, url => $receiver->url('/ok'));
 add_hook($node, user => 1, enabled => 0, url => $receiver->url('/ok'));
@@ -57,6 +72,8 @@ is_deeply(executor(2), [ 1, 1, 0, JSON::PP::false, 'failure', 'HTTP 500' ], '...
 
 $node->safe_psql('postgres', 'SELECT hooks.pause(user_id => ' . literal(user_uuid(1)) . ')');
 is(executor(1)->[3], JSON::PP::true, 'a user who is paused');
+$node->safe_psql('postgres', 'SELECT hooks.user_joined(' . literal(user_uuid(3)) . ')');
+check_one_by_one();
 
 # Others' users are not shown, whatever is asked.
 $node->safe_psql(
@@ -70,6 +87,12 @@ $node->safe_psql(
 my $as_tenant = 'SET ROLE tenant; SET app.user_id = ' . literal(user_uuid(2)) . '; ';
 is(value($node, $as_tenant . 'SELECT user_id, waiting, last_error FROM hooks.executors'),
 	user_uuid(2) . '|1|HTTP 500', 'a tenant sees its own row');
+isnt($node->psql('postgres', $as_tenant . 'SELECT * FROM hooks.executor(' . literal(user_uuid(2)) . ')'),
+	0, '... hooks.executor() is granted to nobody');
+$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION hooks.executor TO tenant');
+is(value($node, $as_tenant . 'SELECT user_id, waiting, last_error FROM hooks.executor(' . literal(user_uuid(2)) . ')'),
+	user_uuid(2) . '|1|HTTP 500', '... with it, the row is the same');
+is(value($node, $as_tenant . 'SELECT count(*) FROM hooks.executor(' . literal(user_uuid(3)) . ')'), 0, '... and there is none of others');
 is(value($node, $as_tenant . 'SELECT count(*) FROM hooks.under_way()'), 0, '... and no requests of others');
 is(value($node, $as_tenant . 'SELECT at, status, error FROM hooks.last_result(' . literal(user_uuid(1)) . ')'),
 	'||', '... nor what has come of them');

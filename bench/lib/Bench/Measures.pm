@@ -1064,6 +1064,7 @@ sub executors
 				for my $user (map { $bench->session_user($_) } 1 .. 20)
 				{
 					$timed->('hooks.executors of one user', 'ms', 1, "SELECT waiting FROM hooks.executors WHERE user_id = $user");
+					$timed->('hooks.executor() of one user', 'ms', 1, "SELECT waiting FROM hooks.executor($user)");
 				}
 				$timed->("hooks.executors of all", 'ms', 1, 'SELECT sum(waiting) FROM hooks.executors');
 			}
