@@ -1040,12 +1040,23 @@ sub executors
 		$bench->add($label, $unit, (time - $from) / $n * ($unit eq 'us' ? 1e6 : 1e3));
 		return;
 	};
+	my $one_by_one = sub {
+		my ($when) = @_;
+
+		for my $user (map { $bench->session_user($_) } 1 .. 20)
+		{
+			$timed->("hooks.executor() of one user, $when", 'ms', 1, "SELECT waiting FROM hooks.executor($user)");
+		}
+		return;
+	};
 
 	$bench->begin;
 	$session = $bench->session;
 	$bench->say("  $users users with 2 hooks each, $events events");
 	$bench->add_users($users);
 	$bench->add_hooks($users, qw(donation chat_message));
+	$session->run('VACUUM ANALYZE');
+	$one_by_one->('the queue empty');
 	$bench->sending(1);
 	Bench::Load->run($bench->server, script => $bench->event_script($users), clients => 4, transactions => $events / 4, async => 1);
 	$bench->wait_idle;
@@ -1064,8 +1075,8 @@ sub executors
 				for my $user (map { $bench->session_user($_) } 1 .. 20)
 				{
 					$timed->('hooks.executors of one user', 'ms', 1, "SELECT waiting FROM hooks.executors WHERE user_id = $user");
-					$timed->('hooks.executor() of one user', 'ms', 1, "SELECT waiting FROM hooks.executor($user)");
 				}
+				$one_by_one->("$events events in the queue");
 				$timed->("hooks.executors of all", 'ms', 1, 'SELECT sum(waiting) FROM hooks.executors');
 			}
 		]);
