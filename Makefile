@@ -108,6 +108,9 @@ PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libutf8proc openssl)
 SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libutf8proc openssl)
 
+# The names that others in the server can meet.
+SHLIB_LINK += -Wl,--version-script=$(srcdir)/src/exports.map
+
 # The SQL tests, each kind in a temporary server of its own, which preloads the
 # library.
 INSTANCE ?= temporary

@@ -50,6 +50,12 @@ my @scripts = map { s{.*/}{}r } glob 'hooks--*.sql';
 is_deeply([ files("$dir/root") ],
 	[ sort map { s{^/}{}r } "$lib/hooks.so", map { "$share/extension/$_" } 'hooks.control', @scripts ],
 	'... what belongs there, and nothing else');
+
+# A name that another library of the server has, too, would be taken for that one's.
+my @names = map { (split)[-1] } split /\n/, `nm -D --defined-only '$dir/root$lib/hooks.so'`;
+cmp_ok(scalar(grep { /^pg_finfo_hooks_/ } @names), '>', 30, 'the library shows the functions of its SQL');
+is_deeply([ grep { !/^(pg_finfo_)?hooks_/ } @names ], [qw(Pg_magic_func _PG_init)], '... and no name that is not its own');
+
 make("$dir/build", 'uninstalled', '-f', "$dir/source/Makefile", "PG_CONFIG=$pg_config", 'with_llvm=no', "DESTDIR=$dir/root", 'uninstall');
 is_deeply([ files("$dir/root") ], [], '... nothing is left');
 make("$dir/build", 'cleaned', '-f', "$dir/source/Makefile", "PG_CONFIG=$pg_config", 'with_llvm=no', 'clean');
