@@ -31,7 +31,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
-#include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
@@ -1078,9 +1077,6 @@ bool
 backlog_may_be_prepared(void)
 {
 	bool		may_be;
-
-	if (max_prepared_xacts == 0)
-		return false;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");

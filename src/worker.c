@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
@@ -94,7 +95,7 @@ static TimestampTz started_at;
 static TimestampTz last_work;	/* when there was something to do */
 static TimestampTz oldest_result = 0;	/* that waits to be written; 0: none */
 static bool has_news = false;	/* changes of hooks were asked for in this round */
-static bool tidy = true;		/* nothing has happened since the last housekeeping */
+static bool tidy = false;		/* nothing has happened since the last housekeeping */
 static bool release_hosts = false;	/* breakers were switched off */
 static TimestampTz locked_until = 0;	/* hooks cannot be loaded before */
 static TimestampTz next_housekeeping = 0;
@@ -516,7 +517,6 @@ rotate_when_due(void)
 {
 	begin();
 	shared_count(slot, STAT_ROTATIONS, backlog_rotate(false, dispatch_take));
-	prepared = backlog_may_be_prepared();
 	commit();
 }
 
@@ -525,8 +525,24 @@ rotate_now(void)
 {
 	begin();
 	shared_count(slot, STAT_ROTATIONS, backlog_rotate(true, dispatch_take));
+	commit();
+}
+
+/*
+ * PREPARE TRANSACTION announces what it leaves behind, COMMIT PREPARED calls
+ * nobody.  So after each announcement, and for as long as anything is prepared,
+ * we look whether it is, and read afterwards: what was prepared when we looked
+ * last, or read last, and is not any more has been read then.
+ */
+static bool
+look_for_prepared(void)
+{
+	if (max_prepared_xacts == 0)
+		return false;
+	begin_anyway();
 	prepared = backlog_may_be_prepared();
 	commit();
+	return true;
 }
 
 /* Log rows that ran into somebody's lock. */
@@ -588,11 +604,11 @@ housekeeping(void)
 	if (now < next_housekeeping)
 		return;
 	next_housekeeping = now + HOUSEKEEPING_US;
+	if ((prepared || !tidy) && look_for_prepared())
+		want_read = true;
 	tidy = true;
 
 	(void) attempt(rotate_when_due);
-	if (prepared)
-		want_read = true;
 	if (hooks_to_write(now, false) || health_to_write(now, false))
 		flush(false);
 	if (log_locked_out() > 0)
@@ -664,6 +680,9 @@ time_to_leave(void)
 	}
 	if (!may_leave())
 		return false;
+
+	if (look_for_prepared())
+		want_read = !attempt(read_page);
 
 	/* Leave empty tables behind, so that the next one starts at once. */
 	(void) attempt(rotate_now);

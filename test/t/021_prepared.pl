@@ -88,5 +88,24 @@ is_deeply(fired(), ['n=kept'], 'savepoints of a prepared transaction');
 wait_until(sub { worker_pid($node) eq '' }, 'the worker to leave');
 is(log_statuses($node)->{success}, value($node, 'SELECT count(*) FROM stream_events'), 'each event once');
 
+# COMMIT PREPARED may come right after the worker has looked, and before it
+# looks whether anything is prepared.  With these settings nothing else than
+# that look finds it, neither a rotation nor the worker's leaving.
+configure($node, { 'hooks.idle_timeout' => '1h', 'hooks.rotation_age' => '1h' }, 'postgres');
+add_event($node, data => { username => 'awake' });
+is_deeply(fired(), ['n=awake'], 'the worker is there');
+for my $n (1 .. 8)
+{
+	my $seen = scalar(my @requests = $receiver->requests);
+
+	$node->safe_psql('postgres', sprintf
+		  q{BEGIN; INSERT INTO stream_events (type, data, user_id) VALUES ('follow', '{"username": "quick %1$d"}', '%2$s');
+		PREPARE TRANSACTION 'quick';
+		SELECT hooks.wait_idle();
+		COMMIT PREPARED 'quick'}, $n, user_uuid(1));
+	is(($receiver->wait_for_requests($seen + 1))[-1]{body}, "n=quick $n", "COMMIT PREPARED at once, $n");
+	$receiver->take;
+}
+
 finish($node);
 done_testing();
