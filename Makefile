@@ -23,6 +23,7 @@ OBJS = \
 	src/answer_json.o \
 	src/arguments.o \
 	src/aside.o \
+	src/attempt.o \
 	src/backlog.o \
 	src/breaker.o \
 	src/certificate.o \
@@ -57,6 +58,7 @@ OBJS = \
 	src/identity.o \
 	src/instant.o \
 	src/interest.o \
+	src/intervene.o \
 	src/launcher.o \
 	src/leave.o \
 	src/lifecycle.o \

@@ -4,7 +4,8 @@
  *		The life of a delivery: what one hook does about one event.
  *
  * A delivery is made when a hook fires, waits for its turn in the schedule,
- * is attempted, and ends in success, or is tried again, or is given up.
+ * is attempted (attempt.h), and ends in success, or is tried again, or is given
+ * up, unless somebody intervenes (intervene.h).
  * While it waits for a time it is aside (aside.h) and not here.
  *
  *-------------------------------------------------------------------------
@@ -35,41 +36,17 @@ extern void delivery_refuse(const Hook *hook, const QueuedEvent *event, const ch
 extern void delivery_add(Hook *hook, QueuedEvent *event, const char *target, TimestampTz before,
 						 bool marked);
 
-/* The hook is to deliver the event once more, because somebody asks for it.  Needs a transaction. */
-extern void delivery_replay(Hook *hook, const QueuedEvent *event, const char *target);
-
 /* Of an event that was read again after a restart: was this part of it done before? */
 extern bool delivery_was_done(const Hook *hook, const QueuedEvent *event, const char *target);
 
 /* A delivery that was aside is there again; owns the event.  "hook" is NULL when it is gone. */
 extern void delivery_return(Hook *hook, const Aside *aside, QueuedEvent *event);
 
-/* A hook, or user, is not paused any more.  Needs a transaction. */
-extern void delivery_resume(const QueuedEvent *request);
-
-/* The application says what became of a message of hooks.chat_outbox.  Needs a transaction. */
-extern void delivery_report(const QueuedEvent *request);
-
-/* An account of the user has changed: what waits for it may go on.  Needs a transaction. */
-extern void delivery_account_changed(const pg_uuid_t *user);
-
-/* Nobody wants the delivery that a request names.  Needs a transaction. */
-extern void delivery_cancel(const QueuedEvent *request);
-
-/*
- * Start the deliveries whose turn it is.  Hooks that changed since are loaded
- * again, so call it outside transactions.
- */
-extern void delivery_start(void);
-
 /* When there is something to start though nothing ends; DT_NOEND: never. */
 extern TimestampTz delivery_wake_at(void);
 
 /* The clock was set back by so many microseconds. */
 extern void delivery_set_back(int64 by);
-
-/* Take the answers that have come in. */
-extern void delivery_answers(void);
 
 /* The hook's last_triggered_at is about to be written. */
 extern void delivery_about_to_write(Hook *hook);

@@ -25,6 +25,7 @@
 #include "delivery.h"
 #include "dispatch.h"
 #include "hook.h"
+#include "intervene.h"
 #include "parking.h"
 #include "shared.h"
 #include "target.h"
@@ -167,7 +168,7 @@ replay_hook(const UserHooks *user, Hook *hook, const QueuedEvent *event)
 	for (int i = 0; i < n; i++)
 	{
 		if (event->target == NULL || targets[i] == NULL || event->target == targets[i])
-			delivery_replay(hook, event, targets[i]);
+			intervene_replay(hook, event, targets[i]);
 	}
 	if (n == 0)
 		delivery_refuse(hook, event, error.message, GetCurrentTimestamp());
@@ -198,7 +199,7 @@ replay(const QueuedEvent *event)
 static void
 cancel(const QueuedEvent *request)
 {
-	delivery_cancel(request);
+	intervene_cancel(request);
 	for (int i = 0; i < ntaken; i++)
 	{
 		if (taken[i].back && taken[i].aside.target == request->target &&
@@ -222,13 +223,13 @@ fulfil(const QueuedEvent *event)
 			cancel(event);
 			break;
 		case QUEUE_RESUME:
-			delivery_resume(event);
+			intervene_resume(event);
 			break;
 		case QUEUE_REPORT:
-			delivery_report(event);
+			intervene_report(event);
 			break;
 		case QUEUE_ACCOUNT:
-			delivery_account_changed(&event->event.user_id);
+			intervene_account_changed(&event->event.user_id);
 			break;
 		case QUEUE_EVENT:
 			break;

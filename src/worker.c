@@ -33,6 +33,7 @@
 #include "utils/snapmgr.h"
 
 #include "aside.h"
+#include "attempt.h"
 #include "backlog.h"
 #include "chat_gateway.h"
 #include "clock.h"
@@ -42,6 +43,7 @@
 #include "health.h"
 #include "hook.h"
 #include "identity.h"
+#include "intervene.h"
 #include "log.h"
 #include "orphan.h"
 #include "outbox.h"
@@ -450,7 +452,7 @@ start_deliveries(void)
 		take_news();
 		commit();
 	}
-	delivery_start();
+	attempts_start();
 }
 
 /* ----------
@@ -582,6 +584,7 @@ watch_clock(void)
 		set_back += by;
 		hooks_set_back(now + by, now);
 		delivery_set_back(by);
+		intervene_set_back(by);
 		next_housekeeping = next_retention = locked_until = 0;
 		started_at = Min(started_at, now);
 		last_work = Min(last_work, now);
@@ -921,6 +924,7 @@ start(void)
 		posted_open();
 		outbox_open();
 		delivery_init();
+		attempts_init();
 	}
 	commit();
 	set_back = 0;
@@ -966,7 +970,7 @@ run(void)
 		want_read |= somebody_waits;
 
 		transport_drive();
-		delivery_answers();
+		attempts_answers();
 		has_news = false;
 		if (takes_work())
 		{
