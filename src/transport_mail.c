@@ -211,7 +211,6 @@ converse(Request *request)
 	}
 }
 
-/* Who was refused had better begin anew. */
 static void
 quit(Request *request)
 {
@@ -234,7 +233,8 @@ drive(Request *request)
 	}
 	if (result == CURLE_OK)
 	{
-		if (request->smtp.reply.status >= 300)
+		/* Who was refused, or is told more than was asked, had better begin anew. */
+		if (request->smtp.reply.status >= 300 || request->smtp.said_length > 0)
 			quit(request);
 		end(request, CURLE_OK);
 		return;

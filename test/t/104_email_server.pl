@@ -165,6 +165,11 @@ is_deeply(
 	outcome({ MAIL => [ '999 x', 'ok' ] }),
 	[ '1 failure - answer is not SMTP', '2 success 250 -' ], 'nor does what is no reply');
 is(health(), 0, '... and nothing is held against the hook');
+$server->commands;
+is_deeply(outcome({ END => ["250 2.0.0 taken\r\n250 2.0.0 and again"] }), ['1 success 250 -'], 'two replies to one message');
+$server->commands;
+is_deeply(outcome({}), ['1 success 250 -'], '... the next one');
+is((grep { $_->{command} ne 'QUIT' } $server->commands)[0]{command}, 'CONNECT', '... has a connection of its own');
 
 # Connections that break.
 foreach my $what (qw(close reset))
