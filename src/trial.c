@@ -28,6 +28,7 @@
 #include "arguments.h"
 #include "chat_gateway.h"
 #include "compat.h"
+#include "log.h"
 #include "outbox.h"
 #include "secret.h"
 #include "settings.h"
@@ -205,6 +206,7 @@ try(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery, const
 	Message		message = {0};
 	Outcome		outcome = {0};
 	int64		duration_us = 0;
+	const char *text;
 	pg_uuid_t	id = occasion_delivery_id(&delivery->occasion, delivery->target);
 
 	delivery->id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id)));
@@ -221,9 +223,10 @@ try(ReturnSetInfo *result, const Action *action, ActionDelivery *delivery, const
 		else
 			why = perform(&message, action, delivery, &outcome, &duration_us);
 	}
+	text = why ? why : outcome.error ? outcome.error : outcome.note;
 	put_result(result, delivery->target, why,
 			   why == NULL && outcome.class == OUTCOME_SUCCESS ? "success" : "failure",
-			   why ? why : outcome.error ? outcome.error : outcome.note, &outcome, duration_us);
+			   text ? log_text(text) : NULL, &outcome, duration_us);
 }
 
 /* One for each of the accounts of the hook's user. */

@@ -85,6 +85,10 @@ sub refused
 	like((test_hook($refused))[0], qr/^\|failure\|\|.*\bis not allowed/, 'an address that is not allowed');
 	configure($node, { 'hooks.deny_addresses' => '' }, 'postgres');
 	is(scalar(@requests = $receiver->take), 0, '... gets nothing');
+	is_deeply(
+		[ $fails->('/status/302?location=https://a%25FFb.example/') ],
+		['|failure|302|HTTP 302: redirect to "a?b.example" refused'],
+		'what a receiver says is no text, and is made one');
 	my $empty = add_hook($node, action => 'discord_message', config => { webhook_url => 'https://discord.com/api/webhooks/1/a', template => '{{data.nothing}}' });
 	is_deeply([ test_hook($empty) ], ['|failure||message would be empty'], 'a message that cannot be made');
 	like(refused(q{SELECT * FROM hooks.test('99999999-9999-4999-8999-999999999999')}), qr/hook "99999999-9999-4999-8999-999999999999" does not exist/, 'a hook that does not exist');
