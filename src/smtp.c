@@ -23,7 +23,7 @@ smtp_begin(Smtp *smtp, bool connected)
 	smtp->starting_tls = smtp->securing = smtp->content_begun = false;
 	smtp->named = smtp->refused = 0;
 	smtp->refusal = (MailReply) {0};
-	smtp->to_send_length = smtp->said_length = 0;
+	smtp->to_send_length = smtp->said_length = smtp->reply_length = 0;
 }
 
 /* Of a login, only its first line looks like this. */
@@ -156,7 +156,7 @@ smtp_sent(Smtp *smtp, size_t n)
 char *
 smtp_room(Smtp *smtp, size_t *size)
 {
-	*size = SMTP_MAX_REPLY_LINE - smtp->said_length;
+	*size = Min(SMTP_MAX_REPLY_LINE - smtp->said_length, SMTP_MAX_REPLY - smtp->reply_length);
 	return *size > 0 ? smtp->said + smtp->said_length : NULL;
 }
 
@@ -164,6 +164,7 @@ void
 smtp_received(Smtp *smtp, size_t n)
 {
 	smtp->said_length += n;
+	smtp->reply_length += n;
 }
 
 bool
@@ -183,7 +184,10 @@ smtp_has_reply(Smtp *smtp)
 		smtp->said_length -= length;
 		memmove(smtp->said, newline + 1, smtp->said_length);
 		if (last)
+		{
+			smtp->reply_length = smtp->said_length;
 			return true;
+		}
 	}
 	return false;
 }

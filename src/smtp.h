@@ -28,6 +28,9 @@
 #define SMTP_MAX_COMMAND 512
 #define SMTP_MAX_REPLY_LINE 2047
 
+/* And no reply has more than this, with all its lines. */
+#define SMTP_MAX_REPLY (64 * 1024)
+
 typedef struct Smtp
 {
 	/* The message: its envelope, and headers and body up to the dot that ends it. */
@@ -56,6 +59,7 @@ typedef struct Smtp
 	/* What has come in and is not a whole line; said_length bytes, and room for a NUL. */
 	char		said[SMTP_MAX_REPLY_LINE + 1];
 	size_t		said_length;
+	size_t		reply_length;	/* of the reply that is coming in, so far */
 } Smtp;
 
 typedef enum SmtpStep
@@ -81,7 +85,7 @@ extern SmtpStep smtp_continue(Smtp *smtp);
 /* So much of it was sent. */
 extern void smtp_sent(Smtp *smtp, size_t n);
 
-/* Where to put what comes in, and how much; NULL when a line is too long to be one. */
+/* Where to put what comes in, and how much; NULL when that is too long for a line, or a reply. */
 extern char *smtp_room(Smtp *smtp, size_t *size);
 extern void smtp_received(Smtp *smtp, size_t n);
 

@@ -129,6 +129,7 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
+	request->opened = true;
 	return fd;
 }
 
@@ -153,7 +154,7 @@ on_prerequest(void *arg, char *ip, char *local_ip, int port, int local_port)
 	if (address != NULL &&
 		address_refused(address, hooks_allow_addresses, hooks_deny_addresses) == NULL)
 		return CURL_PREREQFUNC_OK;
-	request->sent = false;
+	request->sent = request->opened = false;
 	request->refused = true;
 	return CURL_PREREQFUNC_ABORT;
 }
@@ -323,7 +324,8 @@ set_configured_options(Request *request)
 
 	if (hooks_ca_file != NULL && *hooks_ca_file != '\0')
 		curl_easy_setopt(easy, CURLOPT_CAINFO, hooks_ca_file);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) hooks_connect_timeout);
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+					 (long) (request->kind == REQUEST_MAIL ? MAIL_CONNECT_MS : hooks_connect_timeout));
 }
 
 void
@@ -483,9 +485,10 @@ reset_request(Request *request, const Message *message, void *arg)
 	request->fault = (CertificateFault) {0};
 	request->header_bytes = request->body_bytes = request->body_length = 0;
 	request->wants_body = message->wants_body;
-	request->refused = request->headers_too_large = request->body_cut = false;
+	request->refused = request->opened = request->headers_too_large = request->body_cut = false;
 	request->handshaking = request->sent = false;
-	request->timeout_ms = message->timeout_ms ? message->timeout_ms : hooks_timeout;
+	request->timeout_ms = message->timeout_ms ? message->timeout_ms
+		: request->kind == REQUEST_MAIL ? MAIL_TIMEOUT_MS : hooks_timeout;
 	request->fd = -1;
 }
 

@@ -193,7 +193,7 @@ transport_make_answer(Request *request, Answer *answer)
 		else
 			make_status_answer(request, answer);
 	}
-	else if (request->refused)
+	else if (request->refused && !request->opened)
 	{
 		/* The same for every address and port, so that nothing can be learnt. */
 		answer->kind = ANSWER_REFUSED;

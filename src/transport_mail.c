@@ -21,7 +21,8 @@
 #include "transport_request.h"
 #include "url.h"
 
-static Request *mails = NULL;	/* on their way, once the connection is there */
+static Request *connecting = NULL;	/* a connection is being made for them */
+static Request *mails = NULL;	/* on their way, once it is there */
 
 /* What libcurl and a mail server say to each other, up to the login; it holds passwords. */
 static int
@@ -83,6 +84,30 @@ transport_mail_set_up(Request *request)
 	set_configured_options(request->easy);
 }
 
+static void
+enter(Request *request, Request **list)
+{
+	request->next = *list;
+	*list = request;
+}
+
+static void
+leave(Request *request, Request **list)
+{
+	while (*list != NULL && *list != request)
+		list = &(*list)->next;
+	if (*list != NULL)
+		*list = request->next;
+}
+
+static void
+end(Request *request, CURLcode result)
+{
+	leave(request, &connecting);
+	leave(request, &mails);
+	transport_ended(request, result);
+}
+
 /* ----------
  * Connections
  * ----------
@@ -105,6 +130,8 @@ connect_anew(Request *request)
 	smtp_begin(&request->smtp, false);
 	request->reused = false;
 	request->added = transport_add(request);
+	if (request->added)
+		enter(request, &connecting);
 	return request->added;
 }
 
@@ -125,25 +152,6 @@ is_over(const Request *request)
  * Mails
  * ----------
  */
-
-/* The mail is not on its way any more. */
-static void
-leave(Request *request)
-{
-	Request   **place = &mails;
-
-	while (*place != NULL && *place != request)
-		place = &(*place)->next;
-	if (*place != NULL)
-		*place = request->next;
-}
-
-static void
-end(Request *request, CURLcode result)
-{
-	leave(request);
-	transport_ended(request, result);
-}
 
 /* Send what is to be sent; CURLE_AGAIN when that takes longer. */
 static CURLcode
@@ -244,7 +252,7 @@ drive(Request *request)
 	transport_mail_disconnect(request);
 	if (request->reused)
 	{
-		leave(request);
+		leave(request, &mails);
 		if (connect_anew(request))
 			return;
 	}
@@ -255,8 +263,7 @@ drive(Request *request)
 static void
 begin(Request *request)
 {
-	request->next = mails;
-	mails = request;
+	enter(request, &mails);
 	(void) smtp_continue(&request->smtp);
 	drive(request);
 }
@@ -286,6 +293,7 @@ transport_mail_connected(Request *request, CURLcode result)
 		end(request, result == CURLE_OK ? CURLE_OUT_OF_MEMORY : result);
 		return;
 	}
+	leave(request, &connecting);
 	request->mail_fd = fd;
 	begin(request);
 }
@@ -340,6 +348,8 @@ transport_mail_expire(void)
 void
 transport_mail_abort(void)
 {
+	while (connecting != NULL)
+		end(connecting, CURLE_ABORTED_BY_CALLBACK);
 	while (mails != NULL)
 		end(mails, CURLE_ABORTED_BY_CALLBACK);
 }

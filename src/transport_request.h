@@ -20,6 +20,15 @@
 
 #define TRANSPORT_MAX_HEADER_BYTES (32 * 1024)
 
+/*
+ * What an e-mail may take until the server takes commands, and in all, unless
+ * its hook says less.  Servers let strangers wait before they greet, and look at
+ * a message before they take it: whoever gives up too soon sends it once more.
+ * RFC 5321 (4.5.3.2) would wait for longer.
+ */
+#define MAIL_CONNECT_MS (60 * 1000)
+#define MAIL_TIMEOUT_MS (5 * 60 * 1000)
+
 typedef enum RequestKind
 {
 	REQUEST_HTTP,
@@ -52,7 +61,8 @@ typedef struct Request
 	size_t		body_bytes;
 	char	   *body;			/* the answer's, as far as wanted; or NULL */
 	size_t		body_length;
-	bool		refused;		/* the address guard said no */
+	bool		refused;		/* the address guard said no … */
+	bool		opened;			/* … but had another address to let through */
 	bool		handshaking;	/* connected, and waiting for the other side's TLS */
 	bool		sent;			/* perhaps only in part; of an e-mail, see Smtp.content_begun */
 	bool		headers_too_large;

@@ -110,7 +110,7 @@ receive(Conversation *conversation, size_t piece)
 
 		if (room == NULL)
 		{
-			FUZZ_CHECK(smtp->said_length == SMTP_MAX_REPLY_LINE);
+			FUZZ_CHECK(smtp->said_length == SMTP_MAX_REPLY_LINE || smtp->reply_length == SMTP_MAX_REPLY);
 			return false;
 		}
 		FUZZ_CHECK(size > 0 && room + size < smtp->said + sizeof(smtp->said));
@@ -193,10 +193,27 @@ check_end(const Conversation *conversation)
 	FUZZ_CHECK(!taken || (smtp->content_begun && smtp->refused < smtp->nrecipients));
 }
 
+/* A reply that does not come to its end is given up. */
+static void
+check_endless(void)
+{
+	Conversation conversation;
+	StringInfoData replies;
+
+	initStringInfo(&replies);
+	while (replies.len < 2 * SMTP_MAX_REPLY)
+		appendStringInfoString(&replies, "250-and more\r\n");
+	converse(&conversation, 1, slice(replies.data, replies.len), 1000);
+	FUZZ_CHECK(!conversation.over && conversation.left.len > 0);
+}
+
 static void
 check_known(void)
 {
 	static bool done = false;
+
+	if (!done)
+		check_endless();
 
 	for (size_t i = 0; i < lengthof(known) && !done; i++)
 	{

@@ -8,6 +8,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use Hooks::Receiver;
+use Hooks::SmtpStandIn;
 use Hooks::Test;
 
 my $node = hooks_node('main', 'hooks.connect_timeout' => '2s');
@@ -112,6 +113,19 @@ sub refused
 	my $test = "SELECT status FROM hooks.test('$again')";
 	my (undef, $first, undef, undef, undef, $last) = split /\n/, value($node, join '; ', $test, $open, $test, $test, $test, $open);
 	is($last, $first, '... and keeps nothing open');
+
+	# A mail that is cancelled while it connects is not kept, either.
+	my $silent = Hooks::SmtpStandIn->start;
+	$silent->script(CONNECT => ['stall']);
+	configure($node, { 'hooks.smtp_url' => 'smtp://127.0.0.1:' . $silent->port, 'hooks.smtp_from' => 'hooks@example.com' }, 'postgres');
+	my $mail = add_hook($node, action => 'email', attempts => undef, config => { to => 'ann@example.org', subject => 'hello', body => 'hello' });
+	my $cancelled = "DO \$\$ BEGIN PERFORM FROM hooks.test('$mail'); EXCEPTION WHEN query_canceled THEN NULL; END \$\$;\n";
+	my $memory = q{SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmRSS:\s+(\d+)');} . "\n";
+	my ($before, $after) = split /\n/,
+	  value($node, "SET statement_timeout = '20ms';\n" . $cancelled x 20 . $memory . $cancelled x 100 . $memory);
+
+	cmp_ok($after - $before, '<', 500, 'mails that are cancelled leave nothing behind, in kB');
+	cmp_ok(scalar(my @connections = $silent->commands), '>=', 20, '... though they had begun');
 }
 
 # Who may.

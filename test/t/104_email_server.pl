@@ -205,6 +205,23 @@ foreach my $command (sort keys %waiting)
 	like($attempts->[0], qr/^1 failure - timed out after 1(\.0\d*)? s \Q$waiting{$command}\E$/, "$command: stalls");
 	is($attempts->[1], '2 success 250 -', '... and is tried again');
 }
+
+# Whoever takes longer than a webhook's receiver may is waited for, and gets the message once.
+configure($node, { 'hooks.timeout' => '1s', 'hooks.connect_timeout' => '1s' }, 'postgres');
+new_connection();
+for my $command (qw(CONNECT END))
+{
+	$server->commands;
+	is_deeply(outcome({ $command => [ 'late', 'ok' ] }), ['1 success 250 -'], "$command: late");
+	is(scalar(my @ids = message_ids($server->commands)), 1, '... one message');
+}
+configure($node, { 'hooks.timeout' => '10s', 'hooks.connect_timeout' => '5s' }, 'postgres');
+
+# A reply that goes on and on.
+is_deeply(outcome({ END => [ 'endless', 'ok' ] }), [ '1 failure - answer is not SMTP', '2 success 250 -' ], 'an endless reply');
+new_connection();
+is_deeply(outcome({ MAIL => [ '250-' . 'x' x 3000, 'ok' ] }), [ '1 failure - answer is not SMTP', '2 success 250 -' ], 'an endless line');
+
 my $begin = time;
 is_deeply(outcome({ RCPT => ['550 no'], QUIT => ['stall'] }), ["1 failure 550 SMTP 550: $stage{RCPT}"], 'no goodbye');
 cmp_ok(time - $begin, '<', 1, '... is not waited for') or diag time - $begin;

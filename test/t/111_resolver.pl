@@ -74,6 +74,21 @@ like($result, qr/^(?:success|address is not allowed)$/, 'denied and public addre
 is_deeply([ map { $_->requests } @denied ], [], '... the denied ones see nothing');
 $public->take;
 
+# What goes wrong there has nothing to do with the others.
+my $broken = add_hook(
+	$node,
+	user => ++$users,
+	url => "http://mixed.example.com:$port/reset",
+	attempts => 2,
+	config => { retry_schedule => [0.1] });
+add_event($node, user => $users);
+wait_until(sub { value($node, "SELECT count(*) FROM hooks.dead WHERE hook_id = '$broken'") == 1 }, 'the delivery to be given up');
+is_deeply(
+	[ map { $_->{error_message} } logs($node, hook => $broken) ],
+	[ ('connection lost before the answer was complete') x 2 ],
+	'an address that may be connected to, of several, and no answer');
+is(scalar(@requests = $public->take), 2, '... is tried again');
+
 # Rebinding: public when it is looked at, denied when it is used.
 Hooks::Resolver::answer('rebound.example.com', $a{'127.0.0.1'}, $a{'127.0.0.2'});
 my $user = ++$users;

@@ -18,7 +18,8 @@ A process of its own, on a free port of 127.0.0.1, that speaks enough of SMTP to
 take a message.  It logs what it is told, and answers by a script: for CONNECT,
 EHLO, AUTH, MAIL, RCPT, DATA and END (of the message) a list of replies, of which
 each is given once and the last one from then on.  A reply is a line, or "ok",
-"stall" (never), "close" or "reset".  FEATURES are the lines of EHLO's reply.
+"late" (ok, after two seconds), "stall" (never), "endless" (lines of one reply,
+as fast as they are taken), "close" or "reset".  FEATURES are the lines of EHLO's reply.
 
 It ends with the test.
 
@@ -176,7 +177,8 @@ sub reply_for
 	my $replies = $script{$command} || ['ok'];
 	my $reply = @$replies > 1 ? shift @$replies : $replies->[0];
 
-	return $reply if $reply ne 'ok';
+	select undef, undef, undef, 2 if $reply eq 'late';
+	return $reply unless $reply =~ /^(?:ok|late)$/;
 	return $usual{$command} unless $command eq 'EHLO';
 	my @lines = ('stand-in', @{ $script{FEATURES} || ['SIZE'] });
 
@@ -204,6 +206,11 @@ sub answer
 	if ($reply eq 'close' || $reply eq 'reset')
 	{
 		setsockopt $connection->{socket}, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0) if $reply eq 'reset';
+		return 0;
+	}
+	if ($reply eq 'endless')
+	{
+		1 while syswrite $connection->{socket}, "250-and more\r\n" x 1000;
 		return 0;
 	}
 	syswrite $connection->{socket}, "$reply\r\n" unless $reply eq 'stall';
