@@ -119,12 +119,17 @@ sub refused
 	$silent->script(CONNECT => ['stall']);
 	configure($node, { 'hooks.smtp_url' => 'smtp://127.0.0.1:' . $silent->port, 'hooks.smtp_from' => 'hooks@example.com' }, 'postgres');
 	my $mail = add_hook($node, action => 'email', attempts => undef, config => { to => 'ann@example.org', subject => 'hello', body => 'hello' });
-	my $cancelled = "DO \$\$ BEGIN PERFORM FROM hooks.test('$mail'); EXCEPTION WHEN query_canceled THEN NULL; END \$\$;\n";
-	my $memory = q{SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmRSS:\s+(\d+)');} . "\n";
-	my ($before, $after) = split /\n/,
-	  value($node, "SET statement_timeout = '20ms';\n" . $cancelled x 20 . $memory . $cancelled x 100 . $memory);
+	my $cancelled = "SET statement_timeout = '50ms';\n" . "SELECT FROM hooks.test('$mail');\n" x 20;
+	my $memory = q{RESET statement_timeout; SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmRSS:\s+(\d+)');} . "\n";
+	my (undef, $stdout, $stderr) = $node->psql('postgres', $cancelled . $memory . $cancelled x 5 . $memory, on_error_stop => 0);
+	my ($before, $after) = split /\n/, $stdout;
 
-	cmp_ok($after - $before, '<', 500, 'mails that are cancelled leave nothing behind, in kB');
+	is(scalar(my @all = $stderr =~ /canceling statement due to statement timeout/g), 120, 'mails are cancelled, again and again');
+  SKIP:
+	{
+		skip 'valgrind keeps what was freed', 1 if $ENV{HOOKS_VALGRIND};
+		cmp_ok($after - $before, '<', 500, '... and leave nothing behind, in kB');
+	}
 	cmp_ok(scalar(my @connections = $silent->commands), '>=', 20, '... though they had begun');
 }
 
